@@ -1,0 +1,5 @@
+"""Backup, restore and time-travel for Qdrant."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
