@@ -29,7 +29,7 @@ from __future__ import annotations
 import sys
 import uuid
 from array import array
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import msgspec
 from blake3 import blake3
@@ -111,18 +111,24 @@ def vector_hash(vector: Any) -> bytes:
     as attributes); sparse entries are ordered by index first, since their order has no meaning.
     """
     if isinstance(vector, list):
-        if vector and isinstance(vector[0], list):
-            rows = [_floats(row) for row in vector]
+        numbers = cast("list[Any]", vector)
+        if numbers and isinstance(numbers[0], list):
+            rows = [_floats(row) for row in numbers]
             return blake3(b"m" + len(rows).to_bytes(8, "little") + b"".join(rows)).digest(HASH_SIZE)
-        return blake3(b"d" + _floats(vector)).digest(HASH_SIZE)
-    indices, values = (
-        (vector["indices"], vector["values"]) if isinstance(vector, dict) else (vector.indices, vector.values)
-    )
+        return blake3(b"d" + _floats(numbers)).digest(HASH_SIZE)
+    indices, values = _sparse(vector)
     entries = sorted(zip(indices, values, strict=True))
     packed = array("Q", [index for index, _ in entries])
     if not _LITTLE:
         packed.byteswap()
     return blake3(b"s" + packed.tobytes() + _floats([value for _, value in entries])).digest(HASH_SIZE)
+
+
+def _sparse(vector: Any) -> tuple[list[int], list[float]]:
+    if isinstance(vector, dict):
+        entries = cast("dict[str, list[Any]]", vector)
+        return entries["indices"], entries["values"]
+    return vector.indices, vector.values
 
 
 def record_of(

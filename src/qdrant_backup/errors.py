@@ -128,14 +128,18 @@ class ConnectionFailed(QdrantBackupError):
 class NotQdrant(ConnectionFailed):
     """Something answers there that is not Qdrant's REST API: a web page, a proxy's error, the gRPC port."""
 
-    default_advice = "Point QDRANT_HOST and QDRANT_PORT (or QDRANT_URL) at Qdrant's REST port, 6333 inside its container."
+    default_advice = (
+        "Point QDRANT_HOST and QDRANT_PORT (or QDRANT_URL) at Qdrant's REST port, 6333 inside its container."
+    )
 
 
 class AccessDenied(QdrantBackupError):
     """The server wants a key, does not know this one, or gives it too few rights."""
 
     codes = same(9)
-    default_advice = "Set QDRANT_API_KEY to the key in the installation's .env (grep QDRANT_API_KEY ~/.ai-memory/docker/.env)."
+    default_advice = (
+        "Set QDRANT_API_KEY to the key in the installation's .env (grep QDRANT_API_KEY ~/.ai-memory/docker/.env)."
+    )
 
 
 class OperationFailed(QdrantBackupError):
@@ -152,7 +156,9 @@ class CollectionMissing(OperationFailed):
     """A collection was named that does not exist there."""
 
     codes = same(2)
-    default_advice = "Check the spelling: names are case-sensitive. `qdrant-backup status` lists the server's collections."
+    default_advice = (
+        "Check the spelling: names are case-sensitive. `qdrant-backup status` lists the server's collections."
+    )
 
 
 class ServerRefused(OperationFailed):
@@ -184,7 +190,9 @@ class BackupNotFound(QdrantBackupError):
     """Nothing there is a backup of that name."""
 
     codes = ExitCodes(backup=2, restore=1, others=2)
-    default_advice = "`qdrant-backup list` shows the backups; name one by its path, its id, a unique prefix, or `latest`."
+    default_advice = (
+        "`qdrant-backup list` shows the backups; name one by its path, its id, a unique prefix, or `latest`."
+    )
 
 
 class BackupInvalid(QdrantBackupError):
@@ -211,7 +219,9 @@ class IntegrityFailed(QdrantBackupError):
     """Bytes or content differ from what they must be. Nothing was changed on their account."""
 
     codes = same(5)
-    default_advice = "Do not restore this one: `qdrant-backup list` shows the others, `qdrant-backup verify ID` checks one."
+    default_advice = (
+        "Do not restore this one: `qdrant-backup list` shows the others, `qdrant-backup verify ID` checks one."
+    )
 
 
 class ContentUnreadable(QdrantBackupError):
