@@ -1,0 +1,1 @@
+"""Where backups lie on disk: durable files, the lock, the plain directory, its catalogue and its journals."""

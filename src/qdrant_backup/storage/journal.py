@@ -1,0 +1,444 @@
+"""The journal: what a restore is about to do, what was there before, and how far it has come.
+
+While a restore runs, `.restore-journal.json` in the backup directory names its plan, the server it talks to, the safety
+backup, and every target with its prior state. Each step is written down twice, both times durably: its intent before
+it is taken, its outcome after. So whoever finds the file after a kill knows what may be under way on the server.
+
+When the restore ends, the journal becomes a record, `.undo/<order>-<restore id>.json`, which `undo` works from. Records are ordered by the number in their name, given when the restore began: a clock that went back does not
+change which one is the last.
+
+The file is `{"sha256": ..., "journal": {...}}`: the checksum is that of the journal's bytes as they stand. A damaged
+journal is never skipped, because behind it may stand a collection that is neither old nor new.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from qdrant_backup.errors import Incompatible, IntegrityFailed, RefusedForSafety
+from qdrant_backup.layout import JOURNAL, UNDO
+from qdrant_backup.model import BackupId, Checksum, CollectionName, ServerIdentity
+from qdrant_backup.storage.files import (
+    fsync_directory,
+    make_private_directory,
+    read_small,
+    remove_file,
+    rename_durably,
+    write_atomically,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qdrant_backup.clock import Clock
+
+__all__ = [
+    "Journal",
+    "JournalFile",
+    "JournalServer",
+    "Prior",
+    "RestoreKind",
+    "RestoreRecord",
+    "Step",
+    "Target",
+    "TargetState",
+]
+
+JOURNAL_FORMAT = 1
+_RECORD_SUFFIX = ".json"
+_CONSUMED_SUFFIX = ".json.undone"
+_ORDER_DIGITS = 6
+_LARGEST_BYTES = 256 << 20
+
+
+class TargetState(str, enum.Enum):
+    """How far one target is.
+
+    PENDING: nothing has touched it. SAFE: its safety copy exists and has passed. APPLYING: an upload, a drop or a
+    creation may be under way. APPLIED: the server said it is done. VERIFIED: its content was compared with the
+    backup's. ROLLED_BACK: it is as it was before, verified (or gone, where it did not exist). NOT_RESTORED: it is in
+    neither state, and only the safety backup has its content.
+    """
+
+    PENDING = "pending"
+    SAFE = "safe"
+    APPLYING = "applying"
+    APPLIED = "applied"
+    VERIFIED = "verified"
+    ROLLED_BACK = "rolled_back"
+    NOT_RESTORED = "not_restored"
+
+
+class RestoreKind(str, enum.Enum):
+    """What wrote the journal: a restore, or an undo, which is a restore of a safety backup."""
+
+    RESTORE = "restore"
+    UNDO = "undo"
+
+
+class JournalServer(msgspec.Struct, frozen=True, kw_only=True):
+    """The server the restore talks to, so that resume and undo can refuse another one. `url` carries no secrets."""
+
+    url: str
+    version: str
+    commit: str = ""
+    process_id: str = ""
+    peer_id: int = 0
+    peers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, url: str, identity: ServerIdentity) -> JournalServer:
+        """The identity that answered at `url` (already without user name, password and query)."""
+        return cls(
+            url=url,
+            version=identity.version,
+            commit=identity.commit,
+            process_id=identity.process_id,
+            peer_id=identity.peer_id,
+            peers=identity.peers,
+        )
+
+
+class Prior(msgspec.Struct, frozen=True, kw_only=True):
+    """A target before anything touched it; rolling back means making it so again.
+
+    Attributes:
+        existed: whether `GET /collections` listed it.
+        config: its raw config as the server gave it.
+        payload_schema: its payload indexes as the server gave them.
+        content: the digest's content hash of the safety copy; empty while unknown or unreadable.
+        points: the points that digest counted.
+        versions: each segment's version (`partial/manifest`), by shard, which moves with every write.
+        snapshot_sha256: the safety copy's archive.
+    """
+
+    existed: bool
+    config: dict[str, Any] | None = None
+    payload_schema: dict[str, Any] | None = None
+    content: str = ""
+    points: int | None = None
+    versions: Any = None
+    snapshot_sha256: Checksum = Checksum("")
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step on a target: written with its intent, written again with its outcome.
+
+    Attributes:
+        action: `upload`, `drop`, `create_index`, `move_alias`, `rollback_upload`, ...
+        intended_at: when the intent was written (UTC).
+        detail: what the step needs to be recognised afterwards: upload name, checksum, alias.
+        concluded_at: when the outcome was written; None while nobody knows how it went.
+        outcome: `done`, or what was reported instead.
+    """
+
+    action: str
+    intended_at: datetime
+    detail: dict[str, Any] = {}
+    concluded_at: datetime | None = None
+    outcome: str = ""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One collection on the server that the restore writes to.
+
+    Attributes:
+        collection: its name on the server.
+        source: its name in the backup; differs after `--rename`.
+        prior: what was there.
+        state: how far it is.
+        upload_name: the random name our upload has on the server; empty before one was chosen.
+        upload_sha256: the archive that is uploaded.
+        replaced: whether it was dropped and recreated (`--replace`), so that rolling back drops it as well.
+        content_expected: the content hash of the backup's digest; empty where there is none.
+        content_after: the content hash the restore left, as measured; what `undo` compares the live content with.
+        displaced_id: a backup taken of what writers had changed between apply and rollback.
+        steps: all steps in the order they were begun.
+        note: the reason of the state, in words for the report.
+    """
+
+    collection: CollectionName
+    source: CollectionName
+    prior: Prior
+    state: TargetState = TargetState.PENDING
+    upload_name: str = ""
+    upload_sha256: Checksum = Checksum("")
+    replaced: bool = False
+    content_expected: str = ""
+    content_after: str = ""
+    displaced_id: BackupId | None = None
+    steps: tuple[Step, ...] = ()
+    note: str = ""
+
+    @property
+    def open_step(self) -> Step | None:
+        """The step whose outcome nobody knows: the server may still be at it."""
+        return next((step for step in reversed(self.steps) if step.concluded_at is None), None)
+
+
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """A restore, whole. Change it with the methods here, and make the change count with `JournalFile.write`.
+
+    Attributes:
+        restore_id: names the restore; also in the record's file name.
+        order: restores of one backup directory in the order they began; `JournalFile.begin` sets it.
+        kind: restore or undo.
+        server: who it talks to.
+        backup_id: the backup that is restored.
+        backup_path: where that backup lies, as an absolute path.
+        manifest_sha256: its manifest, so that a replaced backup shows.
+        safety_id: the safety backup; None before it is taken, with `--no-safety`, or where no target existed.
+        safety_path: where it lies.
+        aliases_before: the server's whole alias table before (alias to collection).
+        aliases_planned: the aliases that move to restored collections.
+        aliases_moved: those that have moved, and were read back.
+        options: the flags of the run that a resume must honour.
+        undoes: the restore id that an undo takes back.
+        started_at: when the restore began.
+        committed_at: when every target was verified; None when that never happened.
+        format: the version of this layout.
+    """
+
+    restore_id: str
+    kind: RestoreKind
+    server: JournalServer
+    backup_id: BackupId
+    backup_path: str
+    started_at: datetime
+    targets: tuple[Target, ...]
+    order: int = 0
+    manifest_sha256: Checksum = Checksum("")
+    safety_id: BackupId | None = None
+    safety_path: str = ""
+    aliases_before: dict[str, str] = {}
+    aliases_planned: dict[str, str] = {}
+    aliases_moved: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+    undoes: str = ""
+    committed_at: datetime | None = None
+    format: int = JOURNAL_FORMAT
+
+    def target(self, collection: str) -> Target:
+        """The target of that name on the server; `KeyError` when the plan has none."""
+        for target in self.targets:
+            if target.collection == collection:
+                return target
+        raise KeyError(collection)
+
+    def but(self, **changes: Any) -> Journal:
+        """This journal with some fields changed."""
+        return msgspec.structs.replace(self, **changes)
+
+    def with_target(self, collection: str, **changes: Any) -> Journal:
+        """This journal with one target's fields changed; `KeyError` when the plan has none of that name."""
+        self.target(collection)
+        return self.but(
+            targets=tuple(
+                msgspec.structs.replace(target, **changes) if target.collection == collection else target
+                for target in self.targets
+            )
+        )
+
+    @property
+    def needs_safety_backup(self) -> bool:
+        """Whether the safety backup must never expire: some target's content is nowhere else."""
+        return any(target.state is TargetState.NOT_RESTORED for target in self.targets)
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    sha256: str
+    journal: msgspec.Raw
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
+
+
+class RestoreRecord(NamedTuple):
+    """A finished restore and the file that tells of it."""
+
+    path: Path
+    journal: Journal
+
+
+def encode(journal: Journal) -> bytes:
+    """The journal's file, checksum included."""
+    body = msgspec.json.encode(journal)
+    return msgspec.json.encode(_Sealed(hashlib.sha256(body).hexdigest(), msgspec.Raw(body))) + b"\n"
+
+
+def decode(data: bytes, path: Path) -> Journal:
+    """The journal in a file's bytes; `path` is for the message.
+
+    Raises:
+        IntegrityFailed: it is damaged.
+        Incompatible: a newer version of this tool wrote it.
+    """
+    try:
+        sealed = msgspec.json.decode(data, type=_Sealed)
+        if msgspec.json.decode(sealed.journal, type=_Format).format > JOURNAL_FORMAT:
+            raise Incompatible(
+                f"{path} was written by a newer qdrant-backup",
+                why="a restore of that version is recorded in it",
+                advice="Update qdrant-backup, and run `qdrant-backup resume` or `undo` with it.",
+            )
+        if hashlib.sha256(bytes(sealed.journal)).hexdigest() != sealed.sha256:
+            raise _damaged(path, "its checksum does not fit")
+        return msgspec.json.decode(sealed.journal, type=Journal)
+    except msgspec.MsgspecError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> IntegrityFailed:
+    return IntegrityFailed(
+        f"The journal {path} is damaged",
+        why=why,
+        advice=(
+            f"A restore may have been interrupted. Its safety backup is the newest .safety-* directory in {path.parent}: "
+            "compare the collections with it, restore it by its path if one is wrong, then move the journal away."
+        ),
+    )
+
+
+class JournalFile:
+    """The one open journal of a backup directory, and the records of the finished ones.
+
+    Everything but `read` and `records` needs the directory's lock.
+
+    Args:
+        root: the backup directory (not the directory of a backup that was named by its path).
+        clock: dates the steps.
+    """
+
+    def __init__(self, root: Path, clock: Clock) -> None:
+        self.path = root / JOURNAL
+        self._records = root / UNDO
+        self._clock = clock
+
+    def read(self) -> Journal | None:
+        """The journal of a restore that has not ended, or None.
+
+        Raises:
+            IntegrityFailed: there is one, and it is damaged.
+            Incompatible: a newer version of this tool wrote it.
+            NotWritable: it cannot be read.
+        """
+        if not self.path.is_symlink() and not self.path.exists():
+            return None
+        return decode(read_small(self.path, _LARGEST_BYTES), self.path)
+
+    def begin(self, journal: Journal) -> Journal:
+        """Open the journal of a new restore and return it with its order.
+
+        Raises:
+            RefusedForSafety: another restore has not ended.
+            IntegrityFailed: the journal that is there, or a record, is damaged.
+        """
+        left = self.read()
+        if left is not None:
+            raise RefusedForSafety(
+                f"The {left.kind.value} {left.restore_id} has not ended",
+                why=f"its journal is open: {self.path}",
+                advice="Run `qdrant-backup resume` to finish it, or `qdrant-backup undo` to put everything back.",
+            )
+        opened = journal.but(order=1 + max((order for order, _ in self._numbered()), default=0))
+        self.write(opened)
+        return opened
+
+    def write(self, journal: Journal) -> None:
+        """Make this state of the journal the one a later run finds; durable when it returns."""
+        write_atomically(self.path, encode(journal))
+
+    def intend(self, journal: Journal, collection: str, action: str, **changes: Any) -> Journal:
+        """Write down a step before it is taken.
+
+        Args:
+            journal: as it stands.
+            collection: the target.
+            action: what will be done.
+            changes: fields of the target that change with it (`state`, `upload_name`, ...); `detail`, a dict, goes to the step.
+        """
+        detail = changes.pop("detail", {})
+        step = Step(action=action, intended_at=self._clock.now(), detail=detail)
+        changed = journal.with_target(collection, steps=(*journal.target(collection).steps, step), **changes)
+        self.write(changed)
+        return changed
+
+    def conclude(self, journal: Journal, collection: str, outcome: str = "done", **changes: Any) -> Journal:
+        """Write down how the target's open step went, with the fields of the target that change with it.
+
+        Raises:
+            ValueError: no step of that target is open.
+        """
+        target = journal.target(collection)
+        step = target.open_step
+        if step is None:
+            msg = f"no step of {collection} is open"
+            raise ValueError(msg)
+        ended = msgspec.structs.replace(step, concluded_at=self._clock.now(), outcome=outcome)
+        steps = tuple(ended if each is step else each for each in target.steps)
+        changed = journal.with_target(collection, steps=steps, **changes)
+        self.write(changed)
+        return changed
+
+    def close(self, journal: Journal) -> RestoreRecord:
+        """End the restore: its journal becomes a record, in one step, so that one of the two is always there."""
+        self.write(journal)
+        make_private_directory(self._records)
+        record = self._records / f"{journal.order:0{_ORDER_DIGITS}d}-{journal.restore_id}{_RECORD_SUFFIX}"
+        rename_durably(self.path, record)
+        fsync_directory(self.path.parent)
+        return RestoreRecord(record, journal)
+
+    def drop(self) -> None:
+        """Delete the open journal without a record: for a restore that ended before it changed anything."""
+        remove_file(self.path)
+
+    def _numbered(self) -> list[tuple[int, Path]]:
+        """All records, consumed ones too, by their number."""
+        found: list[tuple[int, Path]] = []
+        for path in self._records.glob("*-*"):
+            number = path.name.partition("-")[0]
+            if number.isdecimal() and path.name.endswith((_RECORD_SUFFIX, _CONSUMED_SUFFIX)):
+                found.append((int(number), path))
+        return sorted(found)
+
+    def records(self) -> list[RestoreRecord]:
+        """The restores that ended and have not been undone, the last one first.
+
+        Raises:
+            IntegrityFailed: one is damaged.
+        """
+        return [
+            RestoreRecord(path, decode(read_small(path, _LARGEST_BYTES), path))
+            for _, path in reversed(self._numbered())
+            if path.name.endswith(_RECORD_SUFFIX)
+        ]
+
+    def consume(self, record: RestoreRecord) -> None:
+        """The restore has been undone: its record is kept for its number, and `records` no longer gives it."""
+        rename_durably(record.path, record.path.with_name(record.path.name[: -len(_RECORD_SUFFIX)] + _CONSUMED_SUFFIX))
+
+    def forget(self, record: RestoreRecord) -> None:
+        """Delete a record, when its safety backup has expired and there is nothing left to undo it with."""
+        remove_file(record.path)
+
+    def protected_ids(self) -> frozenset[BackupId]:
+        """The backups that must not be pruned: named by the open journal, or all that is left of a NOT RESTORED target.
+
+        Raises:
+            IntegrityFailed: a journal or record is damaged; then nothing may be pruned.
+        """
+        left = self.read()
+        kept: set[BackupId | None] = set()
+        if left is not None:
+            kept |= {left.backup_id, left.safety_id, *(target.displaced_id for target in left.targets)}
+        for record in self.records():
+            if record.journal.needs_safety_backup:
+                kept |= {record.journal.safety_id, *(target.displaced_id for target in record.journal.targets)}
+        return frozenset(name for name in kept if name is not None)
