@@ -1,0 +1,56 @@
+"""What every test gets without asking: a clean environment, and a report header that says what was tested against."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+
+import pytest
+
+# The servers' fixtures: `support/servers.py` starts the embedded server, and a real one where there is one.
+pytest_plugins = ["support.servers"] if importlib.util.find_spec("support.servers") else []
+
+FOREIGN = ("QDRANT_", "AI_MEMORY_", "SNAPSHOT_UPLOAD_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "XDG_")
+
+
+@functools.cache
+def real_server_version() -> str | None:
+    """The version of the `qdrant` binary on PATH, such as `1.18.3`; None where there is none."""
+    binary = shutil.which("qdrant")
+    if binary is None:
+        return None
+    answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    return answer.stdout.split()[-1]
+
+
+def pytest_report_header() -> list[str]:
+    real = real_server_version()
+    return [
+        f"python {platform.python_version()}, qdrant-edge-py {importlib.metadata.version('qdrant-edge-py')}",
+        f"servers: embedded{f', real {real}' if real else ' (no `qdrant` on PATH, so no real one)'}",
+    ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if real_server_version() is None:
+        skip = pytest.mark.skip(reason="no `qdrant` binary on PATH")
+        for item in items:
+            if item.get_closest_marker("real"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No setting of the user who runs the tests reaches them, and nothing they do reaches that user's home."""
+    for name in list(os.environ):
+        if name.upper().startswith(FOREIGN):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setenv("TZ", "UTC")
