@@ -147,7 +147,8 @@ class _Format(msgspec.Struct, frozen=True):
 def encode(manifest: Manifest) -> bytes:
     """The manifest as indented JSON, the guide's keys first, unknown keys put back where they came from."""
     raw = msgspec.to_builtins(manifest)
-    raw = {**raw, **raw.pop("unknown")}
+    unknown = raw.pop("unknown")
+    raw = {**unknown, **raw}
     if manifest.by_original_scripts:
         raw.pop("format")
     guide = ["backup_date", "ai_memory_version", "qdrant_host", "qdrant_port", "collections", "config_files"]

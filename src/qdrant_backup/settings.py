@@ -213,7 +213,9 @@ def from_toml(table: Mapping[str, Any], source: str) -> Layer:
     texts: dict[str, str] = {}
     for key, value in table.items():
         stem = key.removesuffix("_file")
-        variable = _BY_KEY.get(key) or (_BY_KEY.get(stem) if stem != key else None)
+        variable = _BY_KEY.get(key) or _BY_KEY.get(stem)
+        if variable is not None and key != variable.key and not variable.secret:
+            variable = None
         if variable is None:
             raise UsageError(f"{source} has the key {key!r}", why=f"the keys are {', '.join(_BY_KEY)}")
         if variable.secret and key == variable.key:
