@@ -1,4 +1,4 @@
-"""Writing that survives a power cut, and reading that trusts nothing: the few file operations the storage room needs.
+"""Writing that survives a power cut: the few operations on files that the storage room needs (`reading.py` has the rest).
 
 Every error of the operating system leaves here as one of ours, with the path in it. A failed fsync is never repeated:
 after one, the kernel may have dropped the dirty pages, and a second fsync that succeeds proves nothing.
@@ -12,15 +12,14 @@ import hashlib
 import os
 import secrets
 import shutil
-import stat
 import sys
 from typing import TYPE_CHECKING
 
-from qdrant_backup.errors import InsufficientSpace, IntegrityFailed, NotWritable, QdrantBackupError
+from qdrant_backup.errors import InsufficientSpace, NotWritable, QdrantBackupError
 from qdrant_backup.model import Checksum
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
     from pathlib import Path
     from types import TracebackType
 
@@ -33,12 +32,9 @@ except ImportError:  # Windows has no fcntl, and no F_FULLFSYNC either.
 
 __all__ = [
     "DurableFile",
-    "file_sha256",
     "free_bytes",
     "fsync_directory",
     "make_private_directory",
-    "open_for_reading",
-    "reading",
     "remove_file",
     "rename_durably",
     "write_atomically",
@@ -50,13 +46,12 @@ PRIVATE_DIRECTORY = 0o700
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
-_READ_SIZE = 1 << 20
 _MOST_EMPTY_WRITES = 1000
 
 
-def _reason(error: OSError) -> str:
+def reason_of(error: OSError) -> str:
+    """The operating system's own words."""
     return error.strerror or type(error).__name__
 
 
@@ -69,7 +64,7 @@ def _filesystem_of(path: Path) -> Path:
 
 
 def _out_of_space(path: Path, error: OSError) -> InsufficientSpace:
-    why = _reason(error)
+    why = reason_of(error)
     if error.errno == errno.EFBIG:
         why = f"{why} (a limit on the size of single files)"
     elif error.errno != errno.ENOSPC:
@@ -101,18 +96,7 @@ def write_failure(error: OSError, path: Path) -> QdrantBackupError:
     """What an `OSError` met while writing, creating, renaming or deleting `path` means to the user."""
     if error.errno in _NO_SPACE:
         return _out_of_space(path, error)
-    return NotWritable(f"{path} cannot be written", why=_reason(error))
-
-
-def read_failure(error: OSError, path: Path) -> QdrantBackupError:
-    """What an `OSError` met while reading `path` means: a failing disk or a link is `IntegrityFailed`."""
-    if error.errno == errno.EIO:
-        return IntegrityFailed(f"{path} cannot be read", why=f"{_reason(error)}: the disk fails")
-    if error.errno == errno.ELOOP:
-        return IntegrityFailed(f"{path} is a symbolic link", why="nothing in a backup is a link; it was not followed")
-    if error.errno == errno.ENOENT:
-        return IntegrityFailed(f"{path} is missing", why=_reason(error))
-    return NotWritable(f"{path} cannot be read", why=_reason(error), advice="Give this user the right to read it.")
+    return NotWritable(f"{path} cannot be written", why=reason_of(error))
 
 
 @contextlib.contextmanager
@@ -122,15 +106,6 @@ def writing(path: Path) -> Generator[None, None, None]:
         yield
     except OSError as error:
         raise write_failure(error, path) from error
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Generator[None, None, None]:
-    """Turn an `OSError` of the block into `IntegrityFailed` or `NotWritable` about `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise read_failure(error, path) from error
 
 
 def free_bytes(path: Path) -> int:
@@ -253,6 +228,11 @@ class DurableFile:
         """The SHA-256 of what has been written so far."""
         return Checksum(self._hash.hexdigest())
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed, durably or not."""
+        return self._descriptor < 0
+
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append all of `data`; short writes are continued.
 
@@ -337,51 +317,3 @@ def write_atomically(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-
-
-def open_for_reading(path: Path) -> int:
-    """A descriptor of a regular file, with no link followed at its end and no pipe waited for.
-
-    Raises:
-        IntegrityFailed: it is missing, a link, or no regular file.
-        NotWritable: this user may not read it.
-    """
-    with reading(path):
-        descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | _NONBLOCK | _BINARY)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
-    raise IntegrityFailed(f"{path} is not a regular file", why="it was not opened")
-
-
-def read_blocks(path: Path) -> Iterator[bytes]:
-    """A regular file's bytes in blocks of 1 MiB; raises as `open_for_reading` does, and for a disk that fails."""
-    with os.fdopen(open_for_reading(path), "rb", buffering=0) as file:
-        while True:
-            with reading(path):
-                block = file.read(_READ_SIZE)
-            if not block:
-                return
-            yield block
-
-
-def read_small(path: Path, most_bytes: int) -> bytes:
-    """A whole regular file of at most `most_bytes`; raises as `read_blocks`, and `IntegrityFailed` for a larger one."""
-    blocks: list[bytes] = []
-    size = 0
-    for block in read_blocks(path):
-        blocks.append(block)
-        size += len(block)
-        if size > most_bytes:
-            raise IntegrityFailed(f"{path} is too large", why=f"more than {most_bytes} bytes")
-    return b"".join(blocks)
-
-
-def file_sha256(path: Path) -> tuple[int, Checksum]:
-    """The size in bytes and the SHA-256 of a regular file, in constant memory; raises as `read_blocks` does."""
-    hasher = hashlib.sha256()
-    size = 0
-    for block in read_blocks(path):
-        hasher.update(block)
-        size += len(block)
-    return size, Checksum(hasher.hexdigest())

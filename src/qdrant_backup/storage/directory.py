@@ -1,0 +1,264 @@
+"""The backup directory: which backups it holds, finding one, beginning one, deleting one, clearing away wrecks.
+
+Only directories whose name is a backup's and whose manifest is valid are backups. All else begins with a dot, or is
+not ours and left alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qdrant_backup.errors import BackupNotFound, QdrantBackupError, RefusedForSafety, UsageError
+from qdrant_backup.layout import (
+    INTENTS,
+    UNDO,
+    deleting_name,
+    id_moment,
+    is_backup_name,
+    partial_name,
+    safety_name,
+    unused_backup_id,
+)
+from qdrant_backup.model import BackupId
+from qdrant_backup.storage.files import TEMPORARY_SUFFIX, fsync_directory, make_private_directory, rename_durably
+from qdrant_backup.storage.partial import PartialBackup, owner_is_alive, remove_tree
+from qdrant_backup.storage.reading import reading
+from qdrant_backup.storage.stored import StoredBackup, load
+from qdrant_backup.storage.verify import check_quick
+
+if TYPE_CHECKING:
+    from qdrant_backup.storage.lock import DirectoryLock
+
+__all__ = ["BackupDirectory", "Invalid", "Listing", "Sweep"]
+
+LATEST = "latest"
+_MARK = BackupId("*")
+
+
+def _id_in(name: str, pattern: str) -> BackupId | None:
+    """The backup id in a directory's name of the form `pattern` (with `*` for the id); None for other names."""
+    head, _, tail = pattern.partition(_MARK)
+    inner = name.removeprefix(head).removesuffix(tail)
+    return BackupId(inner) if name == f"{head}{inner}{tail}" and is_backup_name(inner) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Invalid:
+    """A directory with a backup's name that cannot be restored from, and why."""
+
+    path: Path
+    error: QdrantBackupError
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What a backup directory holds, newest first.
+
+    Attributes:
+        backups: those whose manifest is valid; `is_whole` says whether all their files are there.
+        invalid: those without a valid manifest.
+    """
+
+    backups: tuple[StoredBackup, ...]
+    invalid: tuple[Invalid, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What clearing away did: the wrecks that are gone, and those that could not be removed, with the reason."""
+
+    removed: tuple[Path, ...]
+    left: tuple[Invalid, ...]
+
+
+class BackupDirectory:
+    """A directory of plain backups.
+
+    Args:
+        root: the directory; it need not exist yet.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def survey(self, *, safety: bool = False) -> Listing:
+        """Everything here that has a backup's name, looked at quickly; needs no lock.
+
+        Args:
+            safety: the safety backups instead of the ordinary ones.
+
+        Raises:
+            NotWritable: the directory cannot be read. One that does not exist holds nothing.
+        """
+        pattern = safety_name(_MARK) if safety else _MARK
+        backups: list[StoredBackup] = []
+        invalid: list[Invalid] = []
+        for name in self._names():
+            path = self.root / name
+            if _id_in(name, pattern) is None or path.is_symlink() or not path.is_dir():
+                continue
+            try:
+                backups.append(_looked_at(load(path)))
+            except QdrantBackupError as error:
+                if path.exists():  # Deleted since the names were read: then it is neither a backup nor a wreck.
+                    invalid.append(Invalid(path, error))
+        backups.sort(key=lambda backup: backup.order, reverse=True)
+        invalid.sort(key=lambda entry: entry.path.name, reverse=True)
+        return Listing(tuple(backups), tuple(invalid))
+
+    def entries(self, *, safety: bool = False) -> list[StoredBackup]:
+        """The whole backups, newest first; raises as `survey` does."""
+        return [backup for backup in self.survey(safety=safety).backups if backup.is_whole]
+
+    def find(self, reference: str) -> StoredBackup:
+        """The backup that the user means: `latest`, an id, a unique prefix of one, or a path, here or anywhere.
+
+        Its files have been looked at (`findings`); it need not be whole. `latest` is the newest whole one and never a
+        safety backup; a safety backup is named by its id or path. A prefix is looked for among ordinary ones only.
+
+        Raises:
+            BackupNotFound: nothing there has that name.
+            BackupInvalid: something has, and it is no backup.
+            UsageError: a prefix fits several.
+            Incompatible, IntegrityFailed, NotWritable: as `stored.load`.
+        """
+        if reference == LATEST:
+            return self._latest()
+        named = Path(reference)
+        if len(named.parts) == 1 and os.sep not in reference and reference != os.curdir:
+            found = self._by_id(reference) or self._by_prefix(reference)
+            if found is not None:
+                return _looked_at(load(found))
+        if reference and named.exists():
+            return _looked_at(load(named))
+        where = "" if named.is_absolute() or len(named.parts) > 1 else f" in {self.root}"
+        raise BackupNotFound(f"Backup {reference!r} was not found{where}", why="nothing of that name exists")
+
+    def _latest(self) -> StoredBackup:
+        for backup in self.entries():
+            if not backup.is_safety:
+                return backup
+        raise BackupNotFound(
+            f"There is no backup in {self.root}",
+            why="`latest` means the newest complete one, and none is complete",
+            advice="Make one with `qdrant-backup backup`, or name the backup directory with --output.",
+        )
+
+    def _by_id(self, reference: str) -> Path | None:
+        name = reference.removeprefix(safety_name(BackupId("")))
+        if not is_backup_name(name):
+            return None
+        candidates = [self.root / name, self.root / safety_name(BackupId(name))]
+        return next((path for path in candidates if path.name.endswith(reference) and path.is_dir()), None)
+
+    def _by_prefix(self, reference: str) -> Path | None:
+        fitting = [name for name in self._names() if is_backup_name(name) and name.startswith(reference)]
+        if not reference or not fitting:
+            return None
+        if len(fitting) > 1:
+            raise UsageError(
+                f"{reference!r} could mean {len(fitting)} backups",
+                why=", ".join(sorted(fitting, reverse=True)[:5]),
+                advice="Give more of the id, or `latest`.",
+            )
+        return self.root / fitting[0]
+
+    def _names(self) -> list[str]:
+        if not self.root.exists():
+            return []
+        with reading(self.root):
+            return os.listdir(self.root)  # noqa: PTH208 - only the names are needed, and there can be many
+
+    def begin(self, wanted: BackupId, *, safety: bool = False) -> PartialBackup:
+        """Begin a backup; needs the directory's lock.
+
+        Args:
+            wanted: `layout.backup_id_at(clock.now())`; the backup gets it with `-2`, `-3`, ... when the id is taken, be it
+                by a backup that never finished.
+            safety: whether it is what a restore is about to replace.
+
+        Raises:
+            ValueError: `wanted` is no backup id.
+            NotWritable, InsufficientSpace: nothing can be created there.
+        """
+        named = id_moment(wanted)
+        if named is None:
+            msg = f"{wanted!r} is not a backup id"
+            raise ValueError(msg)
+        make_private_directory(self.root, parents=True)
+        taken = self._taken()
+        while True:
+            backup_id = unused_backup_id(named[0], taken)
+            partial = PartialBackup(self.root, backup_id, is_safety=safety)
+            if partial.claim():
+                return partial
+            taken.add(backup_id)
+
+    def _taken(self) -> set[str]:
+        patterns = (_MARK, safety_name(_MARK), partial_name(_MARK), deleting_name(_MARK))
+        ids = (_id_in(name, pattern) for name in self._names() for pattern in patterns)
+        return {backup_id for backup_id in ids if backup_id is not None}
+
+    def remove(self, backup: StoredBackup, lock: DirectoryLock) -> None:
+        """Delete a backup of this directory: it stops being one in a single step, then its files go.
+
+        Raises:
+            RefusedForSafety: it lies elsewhere.
+            Locked: the lock was lost.
+            NotWritable: it could not be deleted; when only some of its files are left, the next `sweep` takes them.
+        """
+        if backup.path.parent != self.root or backup.path.name not in {backup.backup_id, safety_name(backup.backup_id)}:
+            raise RefusedForSafety(
+                f"{backup.path} is not deleted",
+                why=f"it does not lie in the backup directory {self.root}",
+                advice="Delete it by hand if you are sure.",
+            )
+        doomed = self.root / deleting_name(backup.backup_id)
+        lock.require(f"delete {backup.path}")
+        remove_tree(doomed)
+        rename_durably(backup.path, doomed)
+        remove_tree(doomed)
+        fsync_directory(self.root)
+
+    def sweep(self, lock: DirectoryLock) -> Sweep:
+        """Remove what killed runs left: partial backups whose writer is dead, half-deleted ones, temporary files.
+
+        One that cannot be removed does not stop the others, and no run: it is invisible and only takes space.
+
+        Raises:
+            Locked: the lock was lost.
+            NotWritable: the directory cannot be read.
+        """
+        removed: list[Path] = []
+        left: list[Invalid] = []
+        for path in self._wrecks():
+            lock.require(f"remove {path}")
+            try:
+                remove_tree(path)
+            except QdrantBackupError as error:
+                left.append(Invalid(path, error))
+            else:
+                removed.append(path)
+        if removed:
+            fsync_directory(self.root)
+        return Sweep(tuple(removed), tuple(left))
+
+    def _wrecks(self) -> list[Path]:
+        wrecks: list[Path] = []
+        for name in sorted(self._names()):
+            path = self.root / name
+            unfinished = _id_in(name, partial_name(_MARK)) is not None and not owner_is_alive(path)
+            deleted = _id_in(name, deleting_name(_MARK)) is not None
+            temporary = name.startswith(".") and name.endswith(TEMPORARY_SUFFIX) and path.is_file()
+            if unfinished or deleted or temporary:
+                wrecks.append(path)
+        for inner in (self.root / INTENTS, self.root / UNDO):
+            wrecks += sorted(inner.glob(f".*{TEMPORARY_SUFFIX}"))
+        return wrecks
+
+
+def _looked_at(backup: StoredBackup) -> StoredBackup:
+    return dataclasses.replace(backup, findings=tuple(check_quick(backup)))
