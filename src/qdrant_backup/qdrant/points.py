@@ -1,0 +1,73 @@
+"""Points, read only and as raw as the server gives them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qdrant_backup.errors import NotQdrant
+from qdrant_backup.qdrant.base import Calls
+from qdrant_backup.qdrant.calls import LARGE_BYTES, Call, collection_path
+from qdrant_backup.qdrant.failures import could_not
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from qdrant_backup.model import CollectionName
+
+__all__ = ["PointCalls"]
+
+
+class _Page(msgspec.Struct):
+    points: list[dict[str, Any]]
+    next_page_offset: int | str | None = None
+
+
+class PointCalls(Calls):
+    """Reading points. Neither call proves what a collection holds: the digest of a snapshot does."""
+
+    def scroll(
+        self,
+        name: CollectionName,
+        *,
+        limit: int = 100,
+        offset: int | str | None = None,
+        with_payload: bool = True,
+        with_vector: bool = False,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """All points from `offset` on in the order of their ids, page by page, `limit` a page."""
+        while True:
+            page = self._page(name, limit, offset, with_payload=with_payload, with_vector=with_vector)
+            yield page.points
+            if page.next_page_offset is None:
+                return
+            offset = page.next_page_offset
+
+    def retrieve(
+        self,
+        name: CollectionName,
+        ids: Sequence[int | str],
+        *,
+        with_payload: bool = True,
+        with_vector: bool = False,
+    ) -> list[dict[str, Any]]:
+        """The points of these ids, those that exist."""
+        body = {"ids": list(ids), "with_payload": with_payload, "with_vector": with_vector}
+        call = _query(collection_path(name, "points"), f"read points of {name!r}", body)
+        return self._http.result(call, list[dict[str, Any]])
+
+    def _page(
+        self, name: CollectionName, limit: int, offset: int | str | None, *, with_payload: bool, with_vector: bool
+    ) -> _Page:
+        body = {"limit": limit, "offset": offset, "with_payload": with_payload, "with_vector": with_vector}
+        call = _query(collection_path(name, "points", "scroll"), f"scroll {name!r}", body)
+        page = self._http.result(call, _Page)
+        if page.next_page_offset is not None and page.next_page_offset == offset:
+            raise NotQdrant(could_not(call, self._http.target), why="bad response: the same page over and over")
+        return page
+
+
+def _query(path: str, doing: str, body: dict[str, Any]) -> Call:
+    encoded = msgspec.json.encode(body)
+    return Call("POST", path, doing, body=encoded, repeatable=True, limit_bytes=LARGE_BYTES)

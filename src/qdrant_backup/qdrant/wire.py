@@ -1,0 +1,128 @@
+"""The connections themselves: urllib3 pools without proxies, redirects, retries or decoding of their own."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from qdrant_backup.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from qdrant_backup.qdrant.target import Target
+
+__all__ = ["Wire"]
+
+T = TypeVar("T")
+
+_KEPT = 4
+
+
+class _PlainConnection(HTTPConnection):
+    """Gives sending the same patience as receiving, and notices an answer that comes while the body is being sent.
+
+    urllib3 sends under the connect timeout, which is meant for reaching the server and is too short for a slow link.
+    A server that refuses an upload answers at once and then resets; whoever keeps sending loses that answer to the
+    reset. urllib3 reads the answer after a BrokenPipeError, so that is what an early answer is turned into.
+    """
+
+    silence_s = 300.0
+
+    def send(self, data: Any) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(self.silence_s)
+            if isinstance(self.sock, socket.socket) and select.select([self.sock], [], [], 0)[0]:
+                raise BrokenPipeError
+        super().send(data)
+
+
+class _TlsConnection(HTTPSConnection):
+    """As above, without looking for early answers: what is readable below TLS may be a session ticket."""
+
+    silence_s = 300.0
+
+    def send(self, data: Any) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(self.silence_s)
+        super().send(data)
+
+
+class Wire:
+    """Requests to one target, each sent once. Safe to use from several threads.
+
+    Calls that change something get a connection of their own: on a kept one the server may just have hung up, and
+    nobody could tell whether the call had arrived.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._kept = _pool(target)
+        self._single = _pool(target)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | Iterable[bytes] | None = None,
+        single: bool = False,
+        silence_s: float | None = None,
+    ) -> urllib3.BaseHTTPResponse:
+        """Send, and return the answer with its body unread. Raises urllib3's HTTPError."""
+        target = self._target
+        every = {"accept-encoding": "identity", "user-agent": "qdrant-backup", **headers}
+        if single:
+            every["connection"] = "close"
+        if target.api_key:
+            every["api-key"] = target.api_key.reveal()
+        pool = self._single if single else self._kept
+        return pool.urlopen(
+            method,
+            target.prefix + path,
+            body=body,
+            headers=every,
+            retries=False,
+            redirect=False,
+            timeout=urllib3.Timeout(connect=target.connect_timeout_s, read=silence_s or target.silence_s),
+            preload_content=False,
+            decode_content=False,
+        )
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._kept.close()
+        self._single.close()
+
+
+def _pool(target: Target) -> urllib3.HTTPConnectionPool:
+    if target.scheme == "http":
+        pool = urllib3.HTTPConnectionPool(target.host, target.port, maxsize=_KEPT)
+        pool.ConnectionCls = _patient(_PlainConnection, target)  # pyright: ignore[reportAttributeAccessIssue] - see _patient
+        return pool
+    secure = urllib3.HTTPSConnectionPool(
+        target.host, target.port, maxsize=_KEPT, ssl_context=_context(target), cert_reqs="CERT_REQUIRED"
+    )
+    secure.ConnectionCls = _patient(_TlsConnection, target)  # pyright: ignore[reportAttributeAccessIssue] - see _patient
+    return secure
+
+
+def _patient(connection: type[T], target: Target) -> type[T]:
+    """The class with the target's patience. urllib3's own classes do not match its protocol for them to the letter."""
+    return type(connection.__name__, (connection,), {"silence_s": target.silence_s})
+
+
+def _context(target: Target) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=target.ca_file)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not a PEM certificate file"
+        raise UsageError(
+            f"the CA file {target.ca_file} cannot be used", why=why, advice="Name a PEM file with --ca-file."
+        ) from None
