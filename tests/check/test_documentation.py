@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-import write_docs
 
+import write_docs
 from qdrant_backup import errors
 from qdrant_backup.settings import VARIABLES
 from support.prose import mistakes
