@@ -113,9 +113,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         state: how far it is.
         upload_name: the random name our upload has on the server; empty before one was chosen.
         upload_sha256: the archive that is uploaded.
-        replaced: whether it was dropped and recreated (`--replace`), so that rolling back drops it as well.
+        replace: whether the plan is to drop it and recreate it from the backup (`--replace`).
+        replaced: whether it was dropped and recreated, so that rolling back drops it as well.
         content_expected: the content hash of the backup's digest; empty where there is none.
         content_after: the content hash the restore left, as measured; what `undo` compares the live content with.
+        versions_after: as `prior.versions`, right after the restore had finished with it.
         displaced_id: a backup taken of what writers had changed between apply and rollback.
         steps: all steps in the order they were begun.
         note: the reason of the state, in words for the report.
@@ -127,9 +129,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     state: TargetState = TargetState.PENDING
     upload_name: str = ""
     upload_sha256: Checksum = Checksum("")
+    replace: bool = False
     replaced: bool = False
     content_expected: str = ""
     content_after: str = ""
+    versions_after: Any = None
     displaced_id: BackupId | None = None
     steps: tuple[Step, ...] = ()
     note: str = ""
@@ -157,6 +161,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         aliases_planned: the aliases that move to restored collections.
         aliases_moved: those that have moved, and were read back.
         options: the flags of the run that a resume must honour.
+        rolling_back: everything is being put back; such a restore can only be undone, never resumed.
         undoes: the restore id that an undo takes back.
         started_at: when the restore began.
         committed_at: when every target was verified; None when that never happened.
@@ -179,6 +184,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     aliases_moved: tuple[str, ...] = ()
     options: dict[str, Any] = {}
     undoes: str = ""
+    rolling_back: bool = False
     committed_at: datetime | None = None
     format: int = JOURNAL_FORMAT
 
