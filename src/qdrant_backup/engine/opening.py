@@ -16,7 +16,7 @@ from qdrant_backup.errors import IntegrityFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from qdrant_backup.archive.shape import ArchiveReport
+    from qdrant_backup.archive.report import ArchiveReport
     from qdrant_backup.archive.walk import Member
 
 __all__ = ["Unpacker", "shard_directories", "unpack_archive"]
@@ -67,12 +67,12 @@ class Unpacker(Visitor):
             raise IntegrityFailed("The snapshot is damaged", why=f"{member.name!r} occurs twice in it") from None
         self._size = member.size_bytes
 
-    def data(self, offset: int, view: memoryview) -> None:
+    def data(self, offset: int, chunk: memoryview) -> None:
         """Write a piece of the current file; what lies between pieces stays a hole."""
         if self._file == _CLOSED:
             return
         os.lseek(self._file, offset, os.SEEK_SET)
-        rest = view
+        rest = chunk
         while rest:
             rest = rest[os.write(self._file, rest) :]
 

@@ -1,0 +1,82 @@
+"""Private directories for what is unpacked, removed by their owner or, when it was killed, by the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qdrant_backup.errors import NotWritable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+try:
+    import fcntl
+except ImportError:  # Windows: nobody can tell there whether an owner lives, so what it left stays.
+    fcntl = None
+
+__all__ = ["private_directory"]
+
+_PREFIX = "qdrant-backup-open-"
+_UNKNOWN = -1
+
+
+def _claim(directory: Path) -> int:
+    """A lock on the directory that ends with this process; `_UNKNOWN` where another one holds it or none can be had."""
+    if fcntl is None:
+        return _UNKNOWN
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return _UNKNOWN
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return _UNKNOWN
+    return descriptor
+
+
+def _sweep(root: Path) -> None:
+    """Remove the directories whose owners are dead."""
+    for left in root.glob(f"{_PREFIX}*"):
+        claim = _claim(left)
+        if claim != _UNKNOWN:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(claim)
+
+
+def _made(root: Path) -> tuple[Path, int]:
+    # A sweep elsewhere may take a new directory for an old one in the moment before it is claimed.
+    while True:
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+        claim = _claim(directory)
+        if directory.is_dir():
+            return directory, claim
+        if claim != _UNKNOWN:
+            os.close(claim)
+
+
+@contextlib.contextmanager
+def private_directory(root: Path) -> Iterator[Path]:
+    """A new directory, mode 0700, below `root` (made where missing), removed with all it holds at the end.
+
+    Raises:
+        NotWritable: there is no making it.
+    """
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(root)
+        directory, claim = _made(root)
+    except OSError as error:
+        raise NotWritable(f"No scratch directory can be made in {root}", why=str(error)) from error
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        if claim != _UNKNOWN:
+            os.close(claim)

@@ -1,0 +1,112 @@
+"""What the engine's child process and its parent say to each other.
+
+The parent writes one `Job` as a line of JSON, then the archive as frames: four bytes of size, little-endian, and so many
+bytes; a size of 0 ends it. It keeps the pipe open until it has its answer, so that the child sees by the end of the pipe
+that its parent is gone. The child writes lines of JSON: any number of `Alive`, and one `Done` or `Failed`.
+
+The child has read hostile input with a large native library. Nothing it says is evaluated: plain JSON of known shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Union
+
+import msgspec
+
+from qdrant_backup.archive.report import ArchiveReport, SegmentReport, ShardReport
+
+__all__ = [
+    "FRAME_HEAD_BYTES",
+    "LARGEST_FRAME_BYTES",
+    "Alive",
+    "Answer",
+    "Done",
+    "Failed",
+    "FailureKind",
+    "Job",
+    "Limits",
+    "frame_head",
+    "report_from",
+]
+
+FRAME_HEAD_BYTES = 4
+LARGEST_FRAME_BYTES = 1 << 20
+
+FailureKind = Literal["damaged", "unreadable", "space", "input-output", "bug"]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the child may take.
+
+    Attributes:
+        headroom_bytes: address space beyond the files that the engine maps.
+        per_core_bytes: address space for each core: its threads' stacks and allocation arenas.
+        silence_s: how long it may go without a sign of life.
+        slowest_bytes_per_s: how slow opening an archive may be: one call of the engine, during which there is none.
+    """
+
+    headroom_bytes: int = 1 << 30
+    per_core_bytes: int = 64 << 20
+    silence_s: float = 300.0
+    slowest_bytes_per_s: int = 4_000_000
+
+    def quiet_s(self, archive_bytes: int) -> float:
+        """How long an archive of that size may keep the child silent."""
+        return self.silence_s + archive_bytes / self.slowest_bytes_per_s
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What the child is to do.
+
+    Attributes:
+        name: what to call the archive in messages.
+        scratch: an empty directory for what it unpacks; the child removes it when its parent is gone.
+        target: the empty file that becomes the digest.
+        limits: what it may take.
+        with_indexes: open payload indexes too; without them opening is faster and proves less.
+    """
+
+    name: str
+    scratch: str
+    target: str
+    limits: Limits
+    with_indexes: bool = True
+
+
+class Alive(msgspec.Struct, frozen=True, tag="alive"):
+    """Work goes on."""
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The digest stands at its target, fsynced. `report` is an `ArchiveReport` as plain values."""
+
+    points: int
+    vector_names: tuple[str, ...]
+    content: str
+    report: dict[str, Any]
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """It could not be done: the archive is damaged, the engine cannot open it, the disk is full or fails, or a bug."""
+
+    kind: FailureKind
+    what: str
+    why: str
+
+
+Answer = Union[Alive, Done, Failed]
+
+
+def frame_head(size_bytes: int) -> bytes:
+    """The four bytes in front of a frame."""
+    return size_bytes.to_bytes(FRAME_HEAD_BYTES, "little")
+
+
+def report_from(plain: dict[str, Any]) -> ArchiveReport:
+    """An `ArchiveReport` from what `msgspec.to_builtins` made of one."""
+    shards = tuple(
+        ShardReport(**{**shard, "segments": tuple(SegmentReport(**segment) for segment in shard["segments"])})
+        for shard in plain["shards"]
+    )
+    keys = tuple((key, tuple(numbers)) for key, numbers in plain["shard_keys"])
+    return ArchiveReport(**{**plain, "shards": shards, "shard_keys": keys, "unknown": tuple(plain["unknown"])})
