@@ -1,0 +1,1 @@
+"""The AI Memory installation: its config files, its version, its logs."""
