@@ -76,14 +76,15 @@ $(PY):
 	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 
-# The build tool comes from the lock too, hence no build isolation: nothing is installed here that has no hash.
+# The build tool comes from the lock too, hence no build isolation (and PATH, where it looks for its own
+# program): nothing is installed here that has no hash.
 $(RUNTIME): requirements.lock pyproject.toml | $(PY)
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo "$(VENV) has a Python older than 3.10; remove it, then: make install PYTHON=python3.12" >&2; exit 1; }
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null
 	@echo "Installing qdrant-backup and what it needs into $(VENV)"
 	@$(PIP) install --require-hashes -r requirements.lock
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV): requirements-dev.lock $(RUNTIME)
