@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from qdrant_backup.errors import InsufficientSpace, NotWritable, QdrantBackupError
 from qdrant_backup.model import Checksum
+from qdrant_backup.storage.reading import read_blocks, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,6 +36,7 @@ __all__ = [
     "free_bytes",
     "fsync_directory",
     "make_private_directory",
+    "read_blocks",
     "remove_file",
     "rename_durably",
     "write_atomically",
@@ -48,11 +50,6 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 _MOST_EMPTY_WRITES = 1000
-
-
-def reason_of(error: OSError) -> str:
-    """The operating system's own words."""
-    return error.strerror or type(error).__name__
 
 
 def _filesystem_of(path: Path) -> Path:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from qdrant_backup.errors import IntegrityFailed, NotWritable, QdrantBackupError
 from qdrant_backup.model import Checksum
-from qdrant_backup.storage.files import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -26,6 +25,7 @@ __all__ = [
     "limited",
     "open_below",
     "open_for_reading",
+    "read_blocks",
     "read_small",
     "reading",
     "sha256_of",
@@ -35,6 +35,11 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _READ_SIZE = 1 << 20
 _READ_FLAGS = os.O_RDONLY | _NOFOLLOW | _CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def reason_of(error: OSError) -> str:
+    """The operating system's own words."""
+    return error.strerror or type(error).__name__
 
 
 def read_failure(error: OSError, path: Path) -> QdrantBackupError:
@@ -123,6 +128,11 @@ def blocks_of(descriptor: int, path: Path) -> Iterator[bytes]:
             yield block
 
 
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """A regular file's bytes in blocks of at most 1 MiB; raises as `open_for_reading` and `blocks_of` do."""
+    return blocks_of(open_for_reading(path), path)
+
+
 def limited(blocks: Iterator[bytes], path: Path, most_bytes: int) -> bytes:
     """All blocks joined; `IntegrityFailed` when they are more than `most_bytes`."""
     kept: list[bytes] = []
@@ -137,12 +147,12 @@ def limited(blocks: Iterator[bytes], path: Path, most_bytes: int) -> bytes:
 
 def read_small(path: Path, most_bytes: int) -> bytes:
     """A whole regular file of at most `most_bytes`; raises as `open_for_reading`, and `IntegrityFailed` for a larger one."""
-    return limited(blocks_of(open_for_reading(path), path), path, most_bytes)
+    return limited(read_blocks(path), path, most_bytes)
 
 
 def file_sha256(path: Path) -> tuple[int, Checksum]:
     """The size in bytes and the SHA-256 of a regular file, in constant memory; raises as `open_for_reading` does."""
-    return sha256_of(blocks_of(open_for_reading(path), path))
+    return sha256_of(read_blocks(path))
 
 
 def sha256_of(blocks: Iterator[bytes]) -> tuple[int, Checksum]:
