@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -115,7 +115,7 @@ def _pool(target: Target) -> urllib3.HTTPConnectionPool:
 
 def _patient(connection: type[T], target: Target) -> type[T]:
     """The class with the target's patience. urllib3's own classes do not match its protocol for them to the letter."""
-    return type(connection.__name__, (connection,), {"silence_s": target.silence_s})
+    return cast("type[T]", type(connection.__name__, (connection,), {"silence_s": target.silence_s}))
 
 
 def _context(target: Target) -> ssl.SSLContext:
