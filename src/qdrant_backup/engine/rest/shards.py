@@ -1,0 +1,98 @@
+"""One shard: an engine's handle, opened when it is first needed, and its failures turned into answers."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import qdrant_edge as edge
+
+from qdrant_backup.engine.rest.answers import ApiError, bad_input, bad_request, service_error
+from qdrant_backup.engine.rest.schema import edge_config, index_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Shard", "engine_answers"]
+
+_WRONG_INPUT = re.compile(r"^(Vector dimension error|Not existing vector name|Wrong input|Conversion between)")
+_BAD_REQUEST = re.compile(r"^(No appropriate index|No range index|Bad request)")
+
+
+@contextlib.contextmanager
+def engine_answers() -> Iterator[None]:
+    """Turn the engine's own failures into the server's: it raises bare `Exception`s, and panics below `BaseException`."""
+    try:
+        yield
+    except ApiError:
+        raise
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise service_error(f"the engine panicked: {error}") from None
+        if not isinstance(error, Exception):
+            raise
+        text = str(error)
+        if isinstance(error, (TypeError, ValueError, OverflowError, KeyError, AttributeError, IndexError)):
+            raise ApiError(400, f"Format error in JSON body: {text}") from error
+        if _WRONG_INPUT.match(text):
+            raise bad_input(text.removeprefix("Wrong input: ")) from None
+        if _BAD_REQUEST.match(text):
+            raise bad_request(text.removeprefix("Bad request: ")) from None
+        raise service_error(text) from None
+
+
+class Shard:
+    """A shard of a collection, in a directory of its own.
+
+    Not thread-safe: the collection's lock is held around every call.
+    """
+
+    def __init__(self, directory: Path, schema: dict[str, Any]) -> None:
+        self.directory = directory
+        self._schema = schema
+        self._handle: Any = None
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Make the shard's files, empty.
+
+        Raises:
+            ApiError: 400, the engine cannot keep such a collection.
+        """
+        with engine_answers():
+            self._handle = edge.EdgeShard.create(str(self.directory), edge_config(config))
+
+    @property
+    def engine(self) -> Any:
+        """The open engine.
+
+        Raises:
+            ApiError: 500, its files do not load.
+        """
+        if self._handle is None:
+            with engine_answers():
+                self._handle = edge.EdgeShard.load(str(self.directory))
+                self._complete_schema()
+        return self._handle
+
+    def _complete_schema(self) -> None:
+        """The engine keeps indexes inside segments only: after a crash or a restore some may be missing."""
+        for field in self._schema.keys() - set(self._handle.info().payload_schema):
+            self.index(field, self._schema[field])
+
+    def index(self, field: str, entry: dict[str, Any]) -> None:
+        """Index a payload field."""
+        self.update(edge.UpdateOperation.create_field_index(field, index_parameters(entry)))
+
+    def update(self, operation: Any) -> None:
+        """Apply a change; it is in the write-ahead log when this returns."""
+        with engine_answers():
+            self.engine.update(operation)
+
+    def close(self) -> None:
+        """Flush and let go of the files."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            with engine_answers():
+                handle.close()
