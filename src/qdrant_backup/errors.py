@@ -20,8 +20,11 @@
     ├── Incompatible                version, schema or format do not fit
     ├── RefusedForSafety            a safety rule stands in the way
     ├── UsageError                  the command line or a setting makes no sense
-    ├── InternalError               a bug of ours
-    └── Interrupted                 Ctrl-C or SIGTERM
+    └── InternalError               a bug of ours
+
+    KeyboardInterrupt
+    └── Interrupted                 Ctrl-C, SIGTERM or SIGHUP; outside the tree, so that nothing which deals with an
+                                    error of ours can mistake the user's wish to stop for one
 
 A message has three parts: what failed, why, and what to do. `--json` carries the same as fields. Only `cli/` turns an
 error into an exit; `docs/exit-codes.md` is checked against this module.
@@ -85,6 +88,9 @@ class QdrantBackupError(Exception):
         advice: what to do; the class's own sentence when left out.
         stage: the step of the run it happened in (`survey`, `transfer`, `apply`, ...).
         collection: the collection it concerns, where it concerns one.
+
+    Attributes:
+        outcomes: after a restore that failed, what became of each target, as (target, words) pairs.
     """
 
     codes: ClassVar[ExitCodes] = same(2)
@@ -105,6 +111,7 @@ class QdrantBackupError(Exception):
         self.advice = self.default_advice if advice is None else advice
         self.stage = stage
         self.collection = collection
+        self.outcomes: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}" if self.why else self.what
@@ -268,15 +275,18 @@ class InternalError(QdrantBackupError):
     default_advice = "Please report it, with the lines above and the output of `qdrant-backup version`."
 
 
-class Interrupted(QdrantBackupError):
-    """Ctrl-C or SIGTERM; what was begun has been cleaned up.
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, SIGTERM or SIGHUP, raised in the main thread. Whoever has begun something cleans up and lets it pass.
 
     Args:
-        signal_number: 2 or 15; the exit code is 128 more.
+        signal_number: 2, 15 or 1; the exit code is 128 more.
     """
 
-    default_advice = "Run the command again; nothing half-done was left behind."
-
-    def __init__(self, what: str, *, signal_number: int, why: str = "", advice: str | None = None) -> None:
-        super().__init__(what, why=why, advice=advice)
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"interrupted by signal {signal_number}")
         self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:
+        """What shells expect of a process that a signal ended."""
+        return 128 + self.signal_number

@@ -6,6 +6,7 @@ import dataclasses
 
 __all__ = [
     "AliasRestored",
+    "BackupBegun",
     "CollectionBackedUp",
     "CollectionBegun",
     "CollectionRecovered",
@@ -17,6 +18,7 @@ __all__ = [
     "Connected",
     "Event",
     "LogsBackedUp",
+    "ManifestChecked",
     "Note",
     "OutcomeKnown",
     "RestoreBegun",
@@ -26,11 +28,16 @@ __all__ = [
     "SnapshotUploaded",
     "SpaceChecked",
     "Warned",
+    "say_nothing",
 ]
 
 
 class Event:
     """The root of all events."""
+
+
+def say_nothing(_: Event) -> None:
+    """Takes events for nobody."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +121,15 @@ class LogsBackedUp(Event):
 
     files: int
     size_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ManifestChecked(Event):
+    """Restore: there is a backup with a valid manifest; its dates as the manifest writes them."""
+
+    path: str
+    backup_date: str
+    ai_memory_version: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,12 @@ class Ports:
     tell: Callable[[Event], None]
     token: Callable[[], str]
     server_wait_s: float = 900.0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The server's host and port, for the manifest and for people."""
+        parts = urlsplit(self.server.url)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
     def working_on(self, task: str, collection: CollectionName) -> None:
         """Show what is being done now, where somebody watches."""

@@ -1,0 +1,54 @@
+"""`backup`, as the guide calls it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from qdrant_backup.cli.lines import BackupLines, backup_summary, title
+from qdrant_backup.cli.options import json_option, server_options
+from qdrant_backup.cli.wiring import Wiring
+from qdrant_backup.operations.backup import BackupRequest
+from qdrant_backup.operations.backup import backup as make_backup
+from qdrant_backup.operations.events import say_nothing
+from qdrant_backup.operations.listing import listed, show_json
+from qdrant_backup.storage.catalogue import CatalogueFile
+
+__all__ = ["backup"]
+
+
+@click.command()
+@click.option("--collection", "include", multiple=True, metavar="GLOB", help="Only these collections (repeatable).")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Not these collections (repeatable).")
+@click.option("--include-logs", is_flag=True, help="The installation's log files too.")
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "snapshot", "stream"]),
+    default="auto",
+    show_default=True,
+    help="How archives leave the server; `stream` needs no disk there.",
+)
+@server_options
+@json_option
+@click.pass_obj
+def backup(invocation: Any, **flags: Any) -> None:
+    """Back up collections, aliases and config files into a new, dated directory.
+
+    All collections by default. Nothing is listed as a backup until all of it is written, checked and durable.
+    """
+    wiring = Wiring(invocation, flags)
+    request = BackupRequest(
+        include=flags["include"], exclude=flags["exclude"], method=flags["method"], include_logs=flags["include_logs"]
+    )
+    as_json = flags["as_json"]
+    if not as_json:
+        title(wiring.console, "AI Memory Backup")
+    with wiring.ports(say_nothing if as_json else BackupLines(wiring.console)) as ports:
+        report = make_backup(request, ports)
+    if as_json:
+        wiring.console.json(show_json(listed(report.backup, CatalogueFile(wiring.directory.root).read())))
+    else:
+        backup_summary(wiring.console, report.backup)
+    if report.config_error is not None:
+        raise report.config_error

@@ -1,0 +1,148 @@
+"""How a run ends: every error becomes one message and one exit code here, and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qdrant_backup.errors import InternalError, Interrupted, QdrantBackupError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+    from types import FrameType
+
+__all__ = ["Invocation", "code_of", "run"]
+
+_RESTORING = frozenset({"restore", "undo", "resume"})
+_CLASSES = {
+    "AccessDenied": "auth",
+    "InsufficientSpace": "space",
+    "IntegrityFailed": "integrity",
+    "Locked": "locked",
+    "Incompatible": "incompatible",
+    "RefusedForSafety": "safety",
+    "UsageError": "usage",
+    "ConnectionFailed": "connection",
+}
+
+
+class Invocation:
+    """One call of the program: what `click` hands to every command as its object.
+
+    Attributes:
+        repository: whose `backups/` is the default backup directory.
+        verb: the command's first word, which decides between the guide's two meanings of the codes 1 to 4.
+        json: the command was asked for JSON, so errors are JSON too.
+    """
+
+    def __init__(self, words: Sequence[str], repository: Path) -> None:
+        self.words = list(words)
+        self.repository = repository
+        self.verb = next((word for word in words if not word.startswith("-")), "")
+        self.json = "--json" in words
+
+
+def code_of(error: QdrantBackupError, verb: str) -> int:
+    """The exit code of an error in that command."""
+    if verb == "backup":
+        return error.codes.backup
+    return error.codes.restore if verb in _RESTORING else error.codes.others
+
+
+def run(cli: click.Command, words: Sequence[str], repository: Path) -> int:
+    """Run the command line; the exit code to end with."""
+    from qdrant_backup.cli.console import Console
+
+    invocation = Invocation(words, repository)
+    console = Console(sys.stdout, sys.stderr)
+    try:
+        with _signals(console), _undisturbed():
+            return _run(cli, words, invocation)
+    except Interrupted as stop:
+        console.error("Interrupted", advice="What was begun has been cleaned up; run the command again.")
+        return stop.exit_code
+    except QdrantBackupError as error:
+        code = code_of(error, invocation.verb)
+        _report(console, error, code, as_json=invocation.json)
+        return code
+    except Exception as error:  # noqa: BLE001 - the last stop: whatever was not foreseen is a bug, and is reported as one
+        bug = InternalError(
+            "qdrant-backup met an error that it did not foresee", why=f"{type(error).__name__}: {error}"
+        )
+        console.error_line("".join(traceback.format_exception(error)).rstrip())
+        _report(console, bug, code_of(bug, invocation.verb), as_json=invocation.json)
+        return bug.codes.others
+
+
+def _run(cli: click.Command, words: Sequence[str], invocation: Invocation) -> int:
+    try:
+        result = cli.main(list(words), prog_name="qdrant-backup", standalone_mode=False, obj=invocation)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.Abort:
+        raise Interrupted(signal.SIGINT) from None
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "qdrant-backup"
+        raise UsageError(error.format_message(), advice=f"See `{command} --help`.") from None
+    except click.ClickException as error:
+        raise UsageError(error.format_message()) from None
+    return result if isinstance(result, int) else 0
+
+
+def _report(console: Any, error: QdrantBackupError, code: int, *, as_json: bool) -> None:
+    if not as_json:
+        console.error(error.what, why=error.why, advice=error.advice)
+        return
+    kind = next((_CLASSES[base.__name__] for base in type(error).__mro__ if base.__name__ in _CLASSES), "failed")
+    fields: dict[str, Any] = {
+        "class": kind,
+        "code": code,
+        "message": error.what + (f": {error.why}" if error.why else ""),
+        "advice": error.advice,
+        "stage": error.stage,
+    }
+    if error.collection:
+        fields["collection"] = error.collection
+    console.error_json({"error": fields})
+
+
+@contextlib.contextmanager
+def _signals(console: Any) -> Generator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP raise `Interrupted` once; while that cleans up, further ones only say so."""
+    stopping = False
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+        nonlocal stopping
+        if stopping:
+            console.error_line("Still cleaning up ...")
+            return
+        stopping = True
+        raise Interrupted(number)
+
+    numbers = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+    before = [(number, signal.signal(number, stop)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Generator[None]:
+    """A reader that went away (`| head`) ends the output, not the work; Python must not complain about it at exit."""
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

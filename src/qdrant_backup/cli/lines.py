@@ -1,0 +1,133 @@
+"""Turns what an operation says into the guide's lines, letter for letter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qdrant_backup.cli.console import visible
+from qdrant_backup.model import human_size
+from qdrant_backup.operations import events
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qdrant_backup.cli.console import Console
+    from qdrant_backup.operations.events import Event
+    from qdrant_backup.storage.stored import StoredBackup
+
+__all__ = ["BackupLines", "RestoreLines", "backup_summary", "title"]
+
+
+def title(console: Console, text: str) -> None:
+    """The guide's heading."""
+    console.rule()
+    console.line(f"  {text}")
+    console.rule()
+    console.line()
+
+
+class BackupLines:
+    """Prints a backup's events as the guide shows them; what the guide does not show goes to standard error."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, event: Event) -> None:
+        """Print one event."""
+        for line in self._lines(event):
+            self._console.line(line)
+
+    def _lines(self, event: Event) -> Sequence[str]:  # noqa: PLR0911 - one line of output per kind of event
+        match event:
+            case events.BackupBegun():
+                return [
+                    f"  Backup directory: {visible(event.path)}",
+                    f"  Qdrant: {event.host}:{event.port}",
+                    "",
+                    "  Checking disk space...",
+                ]
+            case events.SpaceChecked():
+                return [f"    ✓ {human_size(event.free_bytes)} available"]
+            case events.CollectionBegun():
+                return [f"  Backing up {visible(event.name)}..."]
+            case events.CollectionBackedUp():
+                unverified = ", content unverified" if event.unverified else ""
+                size = human_size(event.size_bytes)
+                return [f"    ✓ {event.records} records, snapshot created ({size}){unverified}"]
+            case events.CollectionSkipped():
+                return [f"  Backing up {visible(event.name)}...", f"    - skipped: {event.reason}"]
+            case events.ConfigBegun():
+                return ["", "  Backing up config files..."]
+            case events.ConfigBackedUp():
+                return [f"    ✓ {visible(event.name)}"]
+            case events.ConfigFailedEvent():
+                return [f"    ✗ {visible(event.name)}: {visible(event.reason)}"]
+            case events.LogsBackedUp():
+                return [f"    ✓ logs ({event.files} files, {human_size(event.size_bytes)})"]
+            case _:
+                return _aside(self._console, event)
+
+
+def _aside(console: Console, event: Event) -> Sequence[str]:
+    if isinstance(event, events.Warned):
+        console.warning(event.text)
+    elif isinstance(event, events.Note):
+        console.error_line(f"  {visible(event.text)}")
+    return []
+
+
+def backup_summary(console: Console, backup: StoredBackup) -> None:
+    """The guide's last lines."""
+    console.line()
+    console.rule()
+    console.line(f"  ✓ Backup complete: {visible(str(backup.path))}")
+    console.line()
+    console.line(f"  Total size: {human_size(backup.size_bytes)}")
+    console.line(f"  Collections: {len(backup.manifest.collections)}")
+    console.line(f"  Records: {backup.manifest.records}")
+    console.rule()
+
+
+class RestoreLines:
+    """Prints a restore's events as the guide shows them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._restoring = False
+
+    def __call__(self, event: Event) -> None:
+        """Print one event."""
+        for line in self._lines(event):
+            self._console.line(line)
+
+    def _lines(self, event: Event) -> Sequence[str]:  # noqa: PLR0911 - one line of output per kind of event
+        match event:
+            case events.SnapshotChecked():
+                return [f"    ✓ {visible(event.file)} ({human_size(event.size_bytes)})"]
+            case events.Connected():
+                return ["", f"  Connecting to Qdrant ({event.host}:{event.port})...", "    ✓ Connected", ""]
+            case events.SafetyBegun():
+                return [f"  Backing up {len(event.collections)} existing collection(s) first..."]
+            case events.SafetyDone():
+                size = human_size(event.size_bytes)
+                return [f"    ✓ Safety backup: {visible(event.path)} ({event.records} records, {size})", ""]
+            case events.RestoreBegun():
+                first = [] if self._restoring else ["  Restoring collections..."]
+                self._restoring = True
+                renamed = "" if event.target == event.name else f" as {visible(event.target)}"
+                return [*first, f"    Restoring {visible(event.name)}{renamed} ({event.records} records)..."]
+            case events.SnapshotUploaded():
+                return ["      ✓ Snapshot uploaded"]
+            case events.CollectionRecovered():
+                unverified = " (content unverified)" if event.unverified else ""
+                return [f"      ✓ Collection recovered{unverified}"]
+            case events.AliasRestored():
+                return [f"    ✓ alias {visible(event.alias)} → {visible(event.target)}"]
+            case events.ConfigRestored():
+                kept = f" (the old one is {visible(event.kept_as)})" if event.kept_as else ""
+                return [f"    ✓ {visible(event.name)}{kept}"]
+            case events.OutcomeKnown():
+                mark = "✗" if event.outcome == "NOT RESTORED" else "✓"
+                return [f"    {mark} {visible(event.target)}: {event.outcome}"]
+            case _:
+                return _aside(self._console, event)

@@ -1,0 +1,144 @@
+"""The snapshots that a run makes on the server: begun ahead, noted on disk first, and removed on every way out."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from qdrant_backup.errors import CollectionMissing, ConnectionFailed, QdrantBackupError, ServerRefused
+from qdrant_backup.operations.aside import aside
+from qdrant_backup.operations.events import Warned
+from qdrant_backup.storage.intents import IntentStore, SnapshotIntent, url_without_secrets
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from typing_extensions import Self
+
+    from qdrant_backup.model import BackupId, CollectionName, SnapshotDescription
+    from qdrant_backup.operations.ports import Ports
+    from qdrant_backup.storage.intents import IntentFile
+
+__all__ = ["ServerCopies", "remove_left_behind"]
+
+_SECOND_IN_NAME = re.compile(r"-(\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2})\.snapshot$")
+_NEAR = timedelta(seconds=10)
+# How long an ended run waits for a creation that is still running on the server, so as to remove its snapshot at once.
+# Past that the note on disk stays, and the next run removes it.
+_LAST_WAIT_S = 20.0
+
+
+class ServerCopies:
+    """Makes snapshots on the server and sees to it that none stays there.
+
+    Use as a context manager: on the way out, however the run ends, everything it made is removed. What could not be
+    removed is named in a warning, and its note stays for the next run (`remove_left_behind`).
+    """
+
+    def __init__(self, ports: Ports, backup_id: BackupId) -> None:
+        self._ports = ports
+        self._backup_id = backup_id
+        self._intents = IntentStore(ports.directory.root)
+        self._begun: dict[CollectionName, tuple[IntentFile, Future[SnapshotDescription]]] = {}
+
+    def begin(self, name: CollectionName) -> Future[SnapshotDescription]:
+        """Start making a snapshot; the note of it is durable before the server is asked.
+
+        The future raises what `Server.create_snapshot` raises.
+        """
+        server = self._ports.server
+        intent = SnapshotIntent(
+            server_url=server.url,
+            collection=name,
+            existing=tuple(snapshot.name for snapshot in server.snapshots(name)),
+            begun_at=self._ports.clock.now(),
+            backup_id=self._backup_id,
+        )
+        file = self._intents.record(intent)
+        future = aside(lambda: server.create_snapshot(name), f"snapshot of {name}")
+        self._begun[name] = (file, future)
+        return future
+
+    def remove(self, name: CollectionName) -> bool:
+        """Remove the snapshot that was begun for the collection; whether it is gone from the server."""
+        if name not in self._begun:
+            return True
+        file, future = self._begun.pop(name)
+        try:
+            snapshot = future.result(timeout=_LAST_WAIT_S).name
+        except (FutureTimeoutError, ConnectionFailed):
+            self._say_left(name, "the server had not answered yet")
+            return False
+        except QdrantBackupError:
+            self._intents.forget(file)
+            return True
+        return self._remove(self._intents.answered(file, snapshot))
+
+    def _remove(self, file: IntentFile) -> bool:
+        name, snapshot = file.intent.collection, file.intent.snapshot
+        try:
+            gone = self._ports.server.delete_snapshot(name, snapshot)
+        except QdrantBackupError as error:
+            self._say_left(f"{name}: {snapshot}", str(error))
+            return False
+        if not gone:
+            self._say_left(f"{name}: {snapshot}", "the server did not delete it")
+            return False
+        self._intents.forget(file)
+        return True
+
+    def _say_left(self, what: str, why: str) -> None:
+        self._ports.tell(Warned(f"a snapshot stays on the server for now ({what}): {why}; the next run removes it"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in list(self._begun):
+            self.remove(name)
+
+
+def remove_left_behind(ports: Ports) -> None:
+    """Remove from this server the snapshots that killed runs left there, and only those.
+
+    A note that holds the snapshot's name is certain. One without (the run was killed before the answer) is matched by
+    the name's second and by what was listed before; when that fits none or several, nothing is removed and what is in
+    doubt is named in a warning.
+    """
+    intents = IntentStore(ports.directory.root)
+    here = url_without_secrets(ports.server.url)
+    for file in intents.pending():
+        if file.intent.server_url == here and _settle(ports, file):
+            intents.forget(file)
+
+
+def _settle(ports: Ports, file: IntentFile) -> bool:
+    intent = file.intent
+    try:
+        listed = [snapshot.name for snapshot in ports.server.snapshots(intent.collection)]
+        new = [name for name in listed if name not in intent.existing]
+        ours = [intent.snapshot] if intent.snapshot else [name for name in new if _begun_with(name, intent)]
+        if len(ours) > 1 or (not ours and new):
+            doubtful = ", ".join(new)
+            ports.tell(
+                Warned(f"{intent.collection}: an earlier run was killed; not removed, since in doubt: {doubtful}")
+            )
+            return True
+        if not ours and ports.server.snapshots_running(intent.collection):
+            return False
+        return all(ports.server.delete_snapshot(intent.collection, name) for name in ours)
+    except CollectionMissing:
+        return True
+    except ServerRefused as error:
+        ports.tell(Warned(f"{intent.collection}: a snapshot of an earlier run could not be removed: {error}"))
+        return False
+
+
+def _begun_with(snapshot: str, intent: SnapshotIntent) -> bool:
+    match = _SECOND_IN_NAME.search(snapshot)
+    if match is None:
+        return False
+    moment = datetime.strptime(match[1], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=timezone.utc)
+    return abs(moment - (intent.server_time or intent.begun_at)) <= _NEAR

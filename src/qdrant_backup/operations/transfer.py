@@ -1,0 +1,148 @@
+"""Brings the collections of a plan into a backup, three of them on their way at any moment.
+
+While one collection's bytes arrive, the server makes the next one's snapshot and the engine's child digests the last
+one's points. What is reported is reported in the plan's order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from typing import TYPE_CHECKING
+
+from qdrant_backup.errors import CollectionMissing
+from qdrant_backup.layout import digest_path, snapshot_path
+from qdrant_backup.manifest import Skipped
+from qdrant_backup.operations.capture import Capture, Places
+from qdrant_backup.operations.copies import ServerCopies
+from qdrant_backup.operations.events import CollectionBackedUp, CollectionBegun, CollectionSkipped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from qdrant_backup.model import CollectionName
+    from qdrant_backup.operations.capture import Captured, Found
+    from qdrant_backup.operations.ports import Ports
+    from qdrant_backup.storage.files import DurableFile
+    from qdrant_backup.storage.partial import PartialBackup
+
+__all__ = ["Taken", "Transfer"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What came into the backup, each with the moment it was complete; and what vanished meanwhile."""
+
+    captured: tuple[tuple[Captured, datetime], ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def names(self) -> frozenset[CollectionName]:
+        """The collections that are in the backup."""
+        return frozenset(captured.found.name for captured, _ in self.captured)
+
+    @property
+    def all_verified(self) -> bool:
+        """Whether the engine has read every point of every collection."""
+        return not any(captured.unverified for captured, _ in self.captured)
+
+
+@dataclasses.dataclass
+class _OnTheWay:
+    found: Found
+    file: DurableFile
+    capture: Capture
+
+
+class Transfer:
+    """One run over the collections of a plan.
+
+    Args:
+        method: `auto`, `snapshot` or `stream`.
+        named: the names that were asked for; one of these that vanishes is an error, any other one is skipped.
+        partial: the backup being written.
+    """
+
+    def __init__(self, method: str, named: Sequence[str], ports: Ports, partial: PartialBackup) -> None:
+        self._method = method
+        self._named = frozenset(named)
+        self._ports = ports
+        self._partial = partial
+        self._captured: list[tuple[Captured, datetime]] = []
+        self._skipped: list[Skipped] = []
+        self._open: deque[_OnTheWay] = deque()
+
+    def run(self, collections: Sequence[Found]) -> Taken:
+        """Bring all of them; raises as `Capture` does, and then leaves nothing on the server."""
+        with ServerCopies(self._ports, self._partial.backup_id) as copies:
+            try:
+                self._run(collections, copies)
+            finally:
+                while self._open:
+                    self._open.popleft().capture.close()
+        return Taken(tuple(self._captured), tuple(self._skipped))
+
+    def _run(self, collections: Sequence[Found], copies: ServerCopies) -> None:
+        ahead = self._begin(collections[0], copies) if collections else None
+        for following in [*collections[1:], None]:
+            current = ahead
+            ahead = self._begin(following, copies) if following else None
+            if current is None:
+                continue
+            if self._transferred(current):
+                self._conclude(keep=1)
+        self._conclude(keep=0)
+
+    def _begin(self, found: Found, copies: ServerCopies) -> _OnTheWay | None:
+        file = self._partial.create(snapshot_path(found.name))
+        digest = self._partial.place(digest_path(found.name))
+        capture = Capture(self._ports, found, Places(file, digest), copies, method=self._method)
+        coming = _OnTheWay(found, file, capture)
+        self._open.append(coming)
+        try:
+            capture.begin()
+        except CollectionMissing as error:
+            self._skip(coming, error)
+            return None
+        return coming
+
+    def _transferred(self, current: _OnTheWay) -> bool:
+        try:
+            current.capture.transfer()
+        except CollectionMissing as error:
+            self._skip(current, error)
+            return False
+        current.file.close()
+        return True
+
+    def _skip(self, coming: _OnTheWay, error: CollectionMissing) -> None:
+        name = coming.found.name
+        if name in self._named:
+            raise error
+        self._open.remove(coming)
+        coming.capture.close()
+        self._partial.drop(snapshot_path(name))
+        reason = "it vanished from the server while the backup ran"
+        self._skipped.append(Skipped(what=f"collection {name}", reason=reason))
+        self._ports.tell(CollectionSkipped(name, reason))
+
+    def _conclude(self, keep: int) -> None:
+        """Wait for the digests of all transferred collections but the last `keep`, and those not yet transferred."""
+        while len([coming for coming in self._open if coming.file.closed]) > keep:
+            done = self._open.popleft()
+            try:
+                captured = done.capture.conclude()
+            finally:
+                done.capture.close()
+            if captured.digested is not None:
+                self._partial.adopt(digest_path(done.found.name))
+            self._captured.append((captured, self._ports.clock.now()))
+            self._tell(captured)
+
+    def _tell(self, captured: Captured) -> None:
+        name = captured.found.name
+        self._ports.tell(CollectionBegun(name))
+        self._ports.tell(
+            CollectionBackedUp(name, captured.records, captured.size_bytes, unverified=captured.unverified)
+        )
