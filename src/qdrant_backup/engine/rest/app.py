@@ -20,7 +20,7 @@ from qdrant_backup.engine.rest.recovery import Recovery
 from qdrant_backup.engine.rest.snapshots import Snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -75,7 +75,8 @@ def create_app(
         version: what `GET /` says; nothing else depends on it.
         faults: what goes wrong on purpose; None for a server that has no such thing.
     """
-    services = Services(storage, Snapshots(storage), Recovery(storage), version)
+    keys = tuple(key for key in (api_key, read_only_api_key) if key)
+    services = Services(storage, Snapshots(storage), Recovery(storage), version, keys)
     tables = (*routes_service.ENDPOINTS, *routes_collections.ENDPOINTS, *routes_snapshots.ENDPOINTS)
     raw = [
         Route(path, raw_endpoint(services, right, answer), methods=[method])
@@ -87,7 +88,7 @@ def create_app(
     ]
 
     @contextlib.asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None, None]:
         yield
         storage.close()
 

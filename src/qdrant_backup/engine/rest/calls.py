@@ -21,6 +21,7 @@ from qdrant_backup.engine.rest.answers import (
     forbidden,
 )
 from qdrant_backup.engine.rest.shards import engine_answers
+from qdrant_backup.engine.rest.values import is_object
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -58,6 +59,11 @@ class Services:
     snapshots: Snapshots
     recovery: Recovery
     version: str
+    keys: tuple[str, ...] = ()
+
+    def admits(self, key: str | None) -> bool:
+        """Whether somebody with that key may read here."""
+        return not self.keys or key in self.keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,11 +156,11 @@ def asgi_endpoint(services: Services, endpoint: Endpoint) -> Callable[[Request],
         started = clock.monotonic()
         try:
             require_right(request.scope, endpoint.right)
-            body = None
+            body: Any = None
             if endpoint.body != "none":
                 raw = await request.body()
                 body = decode(raw) if raw or endpoint.body == "json" else {}
-                if not isinstance(body, dict):
+                if not is_object(body):
                     description = "the body must be an object"
                     raise bad_request(description)
             spoil = request.scope.get("qdrant_spoil")

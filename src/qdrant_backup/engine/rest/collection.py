@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qdrant_backup.engine.rest.registry import Record
+    from qdrant_backup.engine.rest.values import JsonObject
 
 __all__ = ["Collection"]
-
-JsonObject = dict[str, Any]
 
 
 class Collection:

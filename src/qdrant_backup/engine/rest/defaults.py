@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from qdrant_backup.engine.rest.answers import ApiError, unprocessable
+from qdrant_backup.engine.rest.values import JsonObject, is_object, object_in
 
 __all__ = ["changed_config", "check_name", "complete_config"]
 
-JsonObject = dict[str, Any]
 
 HNSW: JsonObject = {
     "m": 16,
@@ -59,7 +59,8 @@ def check_name(name: str) -> None:
 
 def _merged(defaults: JsonObject, given: Any) -> JsonObject:
     """The defaults, with what was given in their place; null means "not given"."""
-    return {**defaults, **{key: value for key, value in (given or {}).items() if value is not None}}
+    items = object_in({"given": given}, "given").items()
+    return {**defaults, **{key: value for key, value in items if value is not None}}
 
 
 def _picked(given: JsonObject, keys: tuple[str, ...]) -> JsonObject:
@@ -67,7 +68,7 @@ def _picked(given: JsonObject, keys: tuple[str, ...]) -> JsonObject:
 
 
 def _vector(name: str, given: Any) -> JsonObject:
-    if not isinstance(given, dict) or "size" not in given or "distance" not in given:
+    if not is_object(given) or "size" not in given or "distance" not in given:
         message = "Format error in JSON body: data did not match any variant of untagged enum VectorsConfig"
         raise ApiError(400, message)
     if given["distance"] not in DISTANCES:
@@ -83,10 +84,10 @@ def _vector(name: str, given: Any) -> JsonObject:
 def _vectors(given: Any) -> JsonObject:
     if given is None:
         return {}
-    if not isinstance(given, dict):
+    if not is_object(given):
         message = "Format error in JSON body: data did not match any variant of untagged enum VectorsConfig"
         raise ApiError(400, message)
-    if "size" in given and not isinstance(given["size"], dict):
+    if "size" in given and not is_object(given["size"]):
         return _vector("", given)
     return {name: _vector(name, one) for name, one in given.items()}
 
@@ -146,7 +147,7 @@ def changed_config(config: JsonObject, request: JsonObject) -> JsonObject:
 def _changed_params(params: JsonObject, request: JsonObject) -> JsonObject:
     changed = _merged(params, request.get("params"))
     vectors = dict(changed["vectors"])
-    for name, change in (request.get("vectors") or {}).items():
+    for name, change in object_in(request, "vectors").items():
         single = name == "" and "size" in vectors
         if not single and name not in vectors:
             message = f"Wrong input: Not existing vector name error: {name}"
@@ -156,8 +157,8 @@ def _changed_params(params: JsonObject, request: JsonObject) -> JsonObject:
         else:
             vectors[name] = _merged(vectors[name], change)
     changed["vectors"] = vectors
-    for name, change in (request.get("sparse_vectors") or {}).items():
-        sparse = changed.get("sparse_vectors") or {}
+    for name, change in object_in(request, "sparse_vectors").items():
+        sparse = object_in(changed, "sparse_vectors")
         if name not in sparse:
             message = f"Wrong input: Not existing vector name error: {name}"
             raise ApiError(400, message)

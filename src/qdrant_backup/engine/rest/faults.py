@@ -171,7 +171,9 @@ def _lose(fault: Fault, target: Collection) -> None:
     elif fault.action == "lose_points":
         left = fault.points
         for shard in target.shards:
-            records = shard.engine.scroll(edge.ScrollRequest(None, left, None, False, False))[0] if left else []
+            records: list[Any] = (
+                shard.engine.scroll(edge.ScrollRequest(None, left, None, False, False))[0] if left else []
+            )
             if records:
                 shard.update(edge.UpdateOperation.delete_points([record.id for record in records]))
                 left -= len(records)

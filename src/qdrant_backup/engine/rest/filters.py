@@ -8,10 +8,10 @@ from typing import Any
 import qdrant_edge as edge
 
 from qdrant_backup.engine.rest.answers import ApiError
+from qdrant_backup.engine.rest.values import JsonObject, is_list, is_object
 
 __all__ = ["filter_of", "point_id_of"]
 
-JsonObject = dict[str, Any]
 PointId = int | uuid.UUID
 
 _GEO_KEYS = ("geo_bounding_box", "geo_radius", "geo_polygon")
@@ -68,7 +68,7 @@ def filter_of(given: JsonObject | None) -> Any:
 def _conditions(given: Any) -> list[Any] | None:
     if given is None:
         return None
-    return [_condition(one) for one in (given if isinstance(given, list) else [given])]
+    return [_condition(one) for one in (given if is_list(given) else [given])]
 
 
 def _condition(given: JsonObject) -> Any:
@@ -79,9 +79,9 @@ def _condition(given: JsonObject) -> Any:
     if "nested" in given:
         return edge.NestedCondition(given["nested"]["key"], filter_of(given["nested"]["filter"]) or edge.Filter())
     if "key" not in given:
-        if isinstance(given.get("is_empty"), dict):
+        if is_object(given.get("is_empty")):
             return edge.IsEmptyCondition(given["is_empty"]["key"])
-        if isinstance(given.get("is_null"), dict):
+        if is_object(given.get("is_null")):
             return edge.IsNullCondition(given["is_null"]["key"])
         if given.keys() & {"must", "should", "must_not", "min_should"}:
             return filter_of(given)

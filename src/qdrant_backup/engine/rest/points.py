@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import qdrant_edge as edge
 
 from qdrant_backup.engine.rest.answers import ApiError, bad_input, not_found
 from qdrant_backup.engine.rest.filters import filter_of, point_id_of
+from qdrant_backup.engine.rest.values import JsonObject, is_object
 from qdrant_backup.engine.rest.vectors import (
     payload_choice,
     points_of,
@@ -18,13 +18,13 @@ from qdrant_backup.engine.rest.vectors import (
 )
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Callable, Iterable
 
     from qdrant_backup.engine.rest.collection import Collection
 
 __all__ = ["OPERATIONS", "change", "count", "facet", "order_by_of", "record_json", "retrieve", "scroll", "sort_key"]
 
-JsonObject = dict[str, Any]
 MODES = {
     "upsert": edge.UpdateMode.Upsert,
     "insert_only": edge.UpdateMode.InsertOnly,
@@ -232,7 +232,7 @@ def scroll(collection: Collection, body: JsonObject) -> JsonObject:
     with collection.lock:
         records = [record for engine in collection.open_shards() for record in engine.scroll(request)[0]]
     if order:
-        descending = isinstance(order, dict) and order.get("direction") == "desc"
+        descending = is_object(order) and order.get("direction") == "desc"
         records.sort(key=lambda record: record.order_value, reverse=descending)
         return {"points": [record_json(one) for one in records[:limit]], "next_page_offset": None}
     if len(collection.shards) > 1:

@@ -13,6 +13,7 @@ import qdrant_edge as edge
 from qdrant_backup.engine.rest.answers import ApiError, bad_input, not_found
 from qdrant_backup.engine.rest.filters import filter_of, point_id_of
 from qdrant_backup.engine.rest.points import DEFAULT_LIMIT, order_by_of, sort_key
+from qdrant_backup.engine.rest.values import JsonObject, is_list, is_object, list_in
 from qdrant_backup.engine.rest.vectors import named_vector, payload_choice, vector_choice, vector_json
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["query", "query_groups", "search_body"]
 
-JsonObject = dict[str, Any]
 SMALLER_IS_BETTER = ("Euclid", "Manhattan")
 MOST_GROUPED = 10_000
 
@@ -51,7 +51,7 @@ class _Resolver:
         if self._own:
             self.seen.add(point_id)
         vectors = found[0].vector
-        if isinstance(vectors, dict):
+        if is_object(vectors):
             if self._name not in vectors:
                 description = f"Point {given} has no vector named {self._name}"
                 raise bad_input(description)
@@ -83,7 +83,7 @@ def _recommend(given: JsonObject, resolver: _Resolver) -> Any:
 
 
 def _pairs(given: Any, resolver: _Resolver) -> list[Any]:
-    listed = given if isinstance(given, list) else [given] if given else []
+    listed = list_in({"given": given}, "given")
     return [edge.ContextPair(resolver.vector(one["positive"]), resolver.vector(one["negative"])) for one in listed]
 
 
@@ -107,7 +107,7 @@ def _scoring(given: Any, resolver: _Resolver, limit: int) -> Any:  # noqa: PLR09
     """The engine's query for a `query` in any of its forms."""
     if given is None:
         return None
-    if not isinstance(given, dict) or "indices" in given:
+    if not is_object(given) or "indices" in given:
         return edge.Query.Nearest(resolver.vector(given), resolver.using)
     if "nearest" in given:
         return _nearest(given, resolver, limit)
@@ -153,9 +153,9 @@ def _prefetches(storage: Storage, collection: Collection, given: Any) -> list[An
     if not given:
         return None
     made: list[Any] = []
-    for one in given if isinstance(given, list) else [given]:
+    for one in list_in({"given": given}, "given"):
         resolver = _Resolver(storage, collection, one)
-        limit = one.get("limit") or DEFAULT_LIMIT
+        limit: int = one.get("limit") or DEFAULT_LIMIT
         scoring = _scoring(one.get("query"), resolver, limit)
         made.append(
             edge.Prefetch(
@@ -173,10 +173,10 @@ def _prefetches(storage: Storage, collection: Collection, given: Any) -> list[An
 def _descending(collection: Collection, body: JsonObject) -> bool:
     """Whether a higher score is a better one."""
     given = body.get("query")
-    if isinstance(given, dict):
+    if is_object(given):
         if "order_by" in given:
             order = given["order_by"]
-            return isinstance(order, dict) and order.get("direction") == "desc"
+            return is_object(order) and order.get("direction") == "desc"
         if given.keys() & {"fusion", "rrf", "discover", "context", "sample"}:
             return True
         if given.get("recommend", {}).get("strategy") in ("best_score", "sum_scores"):
@@ -233,8 +233,11 @@ def _joined(found: list[Any], collection: Collection, body: JsonObject) -> list[
     """The answers of several shards as one."""
     if body.get("query") is None and not body.get("prefetch"):
         return sorted(found, key=lambda point: sort_key(point.id))
-    ordered = isinstance(body.get("query"), dict) and "order_by" in body["query"]
-    key = (lambda point: point.order_value) if ordered else (lambda point: point.score)
+    ordered = is_object(body.get("query")) and "order_by" in body["query"]
+
+    def key(point: Any) -> float:
+        return point.order_value if ordered else point.score
+
     return sorted(found, key=key, reverse=_descending(collection, body))
 
 
@@ -242,7 +245,7 @@ def search_body(body: JsonObject) -> JsonObject:
     """A body of the older `points/search` as one of `points/query`."""
     given = body["vector"]
     using = body.get("using")
-    if isinstance(given, dict) and "name" in given:
+    if is_object(given) and "name" in given:
         given, using = given["vector"], given["name"]
     return {**{key: value for key, value in body.items() if key != "vector"}, "query": given, "using": using}
 
@@ -250,8 +253,8 @@ def search_body(body: JsonObject) -> JsonObject:
 def _values(payload: Any, path: str) -> list[Any]:
     """The values of a payload field that points can be grouped by."""
     for key in path.split("."):
-        payload = payload.get(key) if isinstance(payload, dict) else None
-    listed = payload if isinstance(payload, list) else [payload]
+        payload = payload.get(key) if is_object(payload) else None
+    listed = payload if is_list(payload) else [payload]
     return [one for one in listed if isinstance(one, (str, int)) and not isinstance(one, bool)]
 
 

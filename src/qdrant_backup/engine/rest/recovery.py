@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
     from qdrant_backup.engine.rest.collection import Collection
     from qdrant_backup.engine.rest.storage import Storage
+    from qdrant_backup.engine.rest.values import JsonObject
 
 __all__ = ["Recovery", "Spoil", "require_checksum", "sha256_of"]
-
-JsonObject = dict[str, Any]
 
 
 def sha256_of(path: Path) -> str:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import bisect
 import struct
-import uuid
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import uuid
 
 __all__ = ["Ring"]
 

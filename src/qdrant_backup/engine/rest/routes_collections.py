@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qdrant_backup.engine.rest.answers import ApiError
 from qdrant_backup.engine.rest.calls import WRITE, Call, Endpoint
 
-__all__ = ["ENDPOINTS"]
+if TYPE_CHECKING:
+    from qdrant_backup.engine.rest.values import JsonObject
 
-JsonObject = dict[str, Any]
+__all__ = ["ENDPOINTS"]
 
 
 def _list(call: Call) -> JsonObject:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qdrant_backup.engine.rest import points, queries
 from qdrant_backup.engine.rest.answers import not_found
@@ -11,9 +11,9 @@ from qdrant_backup.engine.rest.calls import WRITE, Call, Endpoint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ENDPOINTS"]
+    from qdrant_backup.engine.rest.values import JsonObject
 
-JsonObject = dict[str, Any]
+__all__ = ["ENDPOINTS"]
 
 
 def _changing(operation: str) -> Callable[[Call], JsonObject]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qdrant_backup.engine.rest.answers import Answer
 from qdrant_backup.engine.rest.calls import Call, Endpoint
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qdrant_backup.engine.rest.collection import Collection
+    from qdrant_backup.engine.rest.values import JsonObject
 
 __all__ = ["ENDPOINTS", "OPEN_PATHS", "root_body"]
 
-JsonObject = dict[str, Any]
 OPEN_PATHS = ("/", "/healthz", "/livez", "/readyz")
 """Answered without a key."""
 

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import urllib3
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response, StreamingResponse
 
@@ -39,11 +38,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from qdrant_backup.engine.rest.collection import Collection
+    from qdrant_backup.engine.rest.values import JsonObject
 
 __all__ = ["ENDPOINTS", "RAW_ENDPOINTS"]
 
-JsonObject = dict[str, Any]
 _CHECKSUM = re.compile(r"^\s*[0-9a-fA-F]{64}\s*$")
+_OWN = re.compile(r"^/collections/([^/]+)(?:/shards/([0-9]+))?/snapshots/([^/]+)$")
 _CHUNK = 1 << 20
 
 
@@ -117,7 +117,7 @@ def _delete(call: Call) -> Any:
 
 
 def _fetched(call: Call, location: str) -> Path:
-    """The archive at a URL, as a file below the temporary directory.
+    """The archive that a URL means.
 
     Raises:
         ApiError: 400 or 403.
@@ -133,23 +133,26 @@ def _fetched(call: Call, location: str) -> Path:
             description = f"Snapshot file {str(path)!r} is not inside the snapshots directory"
             raise forbidden(description)
         return path
-    if parts.scheme not in ("http", "https"):
-        description = f"URL {location} with scheme {parts.scheme} is not supported"
+    return _own(call, location, parts.path)
+
+
+def _own(call: Call, location: str, path: str) -> Path:
+    """The stored snapshot that a URL of this very server means; it fetches from nowhere else.
+
+    Raises:
+        ApiError: 400, it is none of ours, or the key in the body does not open it.
+    """
+    found = _OWN.match(path)
+    if found is None:
+        description = f"the embedded server restores from its own snapshots only, not from {location}"
         raise bad_request(description)
-    target = call.storage.temporary / f"download-{secrets.token_hex(8)}"
-    key = call.body.get("api_key")
-    headers = {"accept-encoding": "identity", **({"api-key": key} if key else {})}
-    try:
-        answer = urllib3.request("GET", location, headers=headers, preload_content=False, retries=False)
-        if answer.status // 100 != 2:  # noqa: PLR2004 - any 2xx
-            description = f"Failed to download snapshot from {location}: status - {answer.status}"
-            raise bad_input(description)
-        with target.open("wb") as file:
-            shutil.copyfileobj(answer, file, _CHUNK)
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        description = f"Failed to download snapshot from {location}: {error}"
-        raise bad_request(description) from error
-    return target
+    if not call.services.admits(call.body.get("api_key")):
+        description = f"Failed to download snapshot from {location}: status - 401 Unauthorized"
+        raise bad_input(description)
+    collection, shard, name = (urllib.parse.unquote(part) if part else None for part in found.groups())
+    place = {"collection": collection, "shard": shard}
+    owner, number = _place(call.services, place)
+    return call.services.snapshots.path(name or "", owner.name, number)
 
 
 def _wanted_checksum(given: str | None) -> str | None:
@@ -174,12 +177,8 @@ def _recover(call: Call) -> Any:
             archive = call.services.snapshots.path(location, call.collection.name, number)
         else:
             archive = _fetched(call, location)
-        try:
-            require_checksum(archive, checksum)
-            _install(call, archive, number)
-        finally:
-            if archive.name.startswith("download-"):
-                archive.unlink(missing_ok=True)
+        require_checksum(archive, checksum)
+        _install(call, archive, number)
         return True
 
     return later_or_now(call, work)

@@ -7,10 +7,10 @@ from typing import Any
 import qdrant_edge as edge
 
 from qdrant_backup.engine.rest.answers import ApiError, bad_input, bad_request
+from qdrant_backup.engine.rest.values import JsonObject, is_object
 
 __all__ = ["edge_config", "index_parameters", "schema_entry"]
 
-JsonObject = dict[str, Any]
 
 DISTANCES = {
     "Cosine": edge.Distance.Cosine,
@@ -175,13 +175,14 @@ def schema_entry(given: Any) -> JsonObject:
     Raises:
         ApiError: 400, there is no such type.
     """
-    kind = given if isinstance(given, str) else given.get("type") if isinstance(given, dict) else None
+    kind: Any = given.get("type") if is_object(given) else given
     if kind not in INDEX_TYPES:
         description = "Format error in JSON body: data did not match any variant of untagged enum PayloadFieldSchema"
         raise ApiError(400, description)
     if isinstance(given, str):
         return {"data_type": kind}
-    params = {key: value for key, value in given.items() if value is not None}
+    fields: JsonObject = given
+    params = {key: value for key, value in fields.items() if value is not None}
     if kind == "text":
         params = {"type": "text", "tokenizer": "word", **params}
     return {"data_type": kind, "params": params}

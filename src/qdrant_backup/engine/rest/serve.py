@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from qdrant_backup.engine.rest.registry import replace_file
 from qdrant_backup.engine.rest.storage import Storage
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
     from pathlib import Path
 
@@ -51,7 +51,7 @@ def _protocol(transports: Transports) -> type[asyncio.Protocol]:
     """The HTTP protocol, noting its connections for the faults that break them."""
 
     class Noted(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] - uvicorn narrows it so too
+        def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
             transports[transport.get_extra_info("peername")] = transport
 

@@ -12,7 +12,7 @@ from qdrant_backup.engine.rest.answers import ApiError, bad_input, bad_request, 
 from qdrant_backup.engine.rest.schema import edge_config, index_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 __all__ = ["Shard", "engine_answers"]
@@ -22,7 +22,7 @@ _BAD_REQUEST = re.compile(r"^(No appropriate index|No range index|Bad request)")
 
 
 @contextlib.contextmanager
-def engine_answers() -> Iterator[None]:
+def engine_answers() -> Generator[None, None, None]:
     """Turn the engine's own failures into the server's: it raises bare `Exception`s, and panics below `BaseException`."""
     try:
         yield

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from qdrant_backup.engine.rest.shards import Shard
     from qdrant_backup.engine.rest.storage import Storage
     from qdrant_backup.engine.rest.tarring import Member
+    from qdrant_backup.engine.rest.values import JsonObject
 
 __all__ = ["Snapshots", "collection_members", "empty_log", "shard_members"]
 
-JsonObject = dict[str, Any]
 
 COLLECTION_STAMP = b"0.4.2"
 """`version.info` of a collection: a crate's version, frozen from v1.14 to v1.19."""

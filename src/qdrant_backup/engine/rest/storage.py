@@ -12,7 +12,7 @@ import secrets
 import shutil
 import threading
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qdrant_backup.clock import Clock
+    from qdrant_backup.engine.rest.values import JsonObject
 
 __all__ = ["Storage"]
-
-JsonObject = dict[str, Any]
 
 
 class Storage:

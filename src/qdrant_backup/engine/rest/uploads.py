@@ -61,6 +61,19 @@ class _Form:
     def on_end(self) -> None:
         self.ended = True
 
+    def require_whole(self) -> None:
+        """Refuse a form without our field, or one that was cut.
+
+        Raises:
+            ApiError: 400.
+        """
+        if not self.found:
+            message = "Field 'snapshot' is required"
+            raise ApiError(400, message)
+        if not self.ended:
+            message = "Multipart stream is incomplete"
+            raise ApiError(400, message)
+
 
 async def receive(request: Request, directory: Path) -> tuple[Path, str]:
     """Write the upload to a new file in `directory`; its path, and the plain name the client gave it.
@@ -76,12 +89,7 @@ async def receive(request: Request, directory: Path) -> tuple[Path, str]:
             parser = _parser(request.headers.get("content-type"), form)
             async for chunk in request.stream():
                 parser.write(chunk)
-        if not form.found:
-            message = "Field 'snapshot' is required"
-            raise ApiError(400, message)
-        if not form.ended:
-            message = "Multipart stream is incomplete"
-            raise ApiError(400, message)
+        form.require_whole()
     except MultipartParseError as error:
         path.unlink(missing_ok=True)
         raise ApiError(400, str(error)) from error

@@ -8,10 +8,9 @@ import qdrant_edge as edge
 
 from qdrant_backup.engine.rest.answers import ApiError, bad_input
 from qdrant_backup.engine.rest.filters import point_id_of
+from qdrant_backup.engine.rest.values import JsonObject, is_list, is_object
 
 __all__ = ["named_vector", "payload_choice", "points_of", "vector_choice", "vector_json", "vectors_of"]
-
-JsonObject = dict[str, Any]
 
 
 def named_vector(given: Any) -> Any:
@@ -20,7 +19,7 @@ def named_vector(given: Any) -> Any:
     Raises:
         ApiError: 400, it is none of these.
     """
-    if isinstance(given, dict):
+    if is_object(given):
         if "indices" in given and "values" in given:
             indices, values = given["indices"], given["values"]
             if len(indices) != len(values):
@@ -32,7 +31,7 @@ def named_vector(given: Any) -> Any:
             return edge.SparseVector(indices, values)
         description = "the embedded server has no inference service"
         raise bad_input(description)
-    if not isinstance(given, list):
+    if not is_list(given):
         message = "Format error in JSON body: data did not match any variant of untagged enum VectorStruct"
         raise ApiError(400, message)
     return given
@@ -40,7 +39,7 @@ def named_vector(given: Any) -> Any:
 
 def vectors_of(given: Any) -> Any:
     """All vectors of a point: one list for the unnamed vector, or an object with a vector per name."""
-    if isinstance(given, dict) and not ("indices" in given and "values" in given):
+    if is_object(given) and not ("indices" in given and "values" in given):
         return {name: named_vector(one) for name, one in given.items()}
     return named_vector({} if given is None else given) if given is not None else {}
 
@@ -61,7 +60,7 @@ def points_of(body: JsonObject) -> list[tuple[Any, Any, JsonObject | None]]:
     batch = body["batch"]
     ids = [point_id_of(one) for one in batch["ids"]]
     vectors = batch["vectors"]
-    if isinstance(vectors, dict):
+    if is_object(vectors):
         rows = [{name: named_vector(column[at]) for name, column in vectors.items()} for at in range(len(ids))]
     else:
         rows = [vectors_of(one) for one in vectors]
@@ -74,7 +73,7 @@ def points_of(body: JsonObject) -> list[tuple[Any, Any, JsonObject | None]]:
 
 def vector_json(vector: Any) -> Any:
     """The engine's vectors of a point as JSON."""
-    if isinstance(vector, dict):
+    if is_object(vector):
         return {name: vector_json(one) for name, one in vector.items()}
     if isinstance(vector, edge.SparseVector):
         return {"indices": vector.indices, "values": vector.values}
@@ -90,7 +89,7 @@ def payload_choice(given: Any, default: bool) -> Any:  # noqa: FBT001 - the API'
     """`with_payload`: all, none, some fields, or all but some."""
     if given is None:
         return default
-    if isinstance(given, dict):
+    if is_object(given):
         if "include" in given:
             return edge.PayloadSelector.Include(given["include"])
         return edge.PayloadSelector.Exclude(given["exclude"])
