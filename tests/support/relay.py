@@ -18,7 +18,7 @@ import fnmatch
 import socket
 import struct
 import threading
-from typing import Union
+from typing import TypeAlias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Header:
     value: str | None
 
 
-Action = Union[Reset, Close, Stall, Refuse, FlipByte, DropReply, Answer, Header]
+Action: TypeAlias = "Reset | Close | Stall | Refuse | FlipByte | DropReply | Answer | Header"
 
 
 @dataclasses.dataclass

@@ -77,8 +77,7 @@ class Scripted:
         self.requests: list[Request] = []
         self._routes: dict[str, list[Reply | Answering]] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         if context is not None:
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
@@ -108,6 +107,13 @@ class Scripted:
             if not replies:
                 return Reply.error(404, f"Not found: {path}")
             return replies.pop(0) if len(replies) > 1 else replies[0]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that breaks off, or does not trust us, is the case under test."""
 
 
 def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:

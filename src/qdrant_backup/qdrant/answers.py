@@ -93,7 +93,7 @@ def refusal(answer: Answer, call: Call, target: Target) -> QdrantBackupError:
         return NotQdrant(what, why=f"it redirects to {_host(answer, target)}; nothing was sent there")
     if status in {_UNAUTHORIZED, _FORBIDDEN}:
         return _denied(what, status, text, call, target)
-    if own_words is None and "https" in text.lower() and "http request" in text.lower():
+    if own_words is None and b"http request" in answer.body.lower() and b"https" in answer.body.lower():
         why = "that port speaks TLS, and this is plain http"
         return NotQdrant(what, why=why, advice="Use QDRANT_URL=https://HOST:PORT.")
     if status == _TOO_LARGE and own_words is None:

@@ -101,7 +101,7 @@ class Http:
 
     def open(self, call: Call, headers: Mapping[str, str] | None = None) -> BaseHTTPResponse:
         """Make the call once and give a successful answer with its body unread. The caller closes it."""
-        response = self._send(call, headers or {}, None)
+        response = self._send(call, headers or {}, None, single=True)
         if response.status not in _OK:
             raise refusal(self._finish(response, call), call, self.target)
         try:
@@ -113,13 +113,13 @@ class Http:
 
     def send_body(self, call: Call, headers: Mapping[str, str], body: Iterable[bytes]) -> Answer:
         """Make a call with a streamed body, once. The headers give its length."""
-        response = self._send(call, headers, body)
+        response = self._send(call, headers, body, single=True)
         return self._finish(response, call)
 
     def _once(self, call: Call) -> Answer | Lost:
         headers = {} if call.body is None else {"content-type": "application/json"}
         try:
-            return self._finish(self._send(call, headers, call.body), call)
+            return self._finish(self._send(call, headers, call.body, single=not call.repeatable), call)
         except Lost as lost:
             return lost
 
@@ -133,14 +133,16 @@ class Http:
             return self._pause_s(attempt, outcome.headers.get("retry-after"))
         return None
 
-    def _send(self, call: Call, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None) -> BaseHTTPResponse:
+    def _send(
+        self, call: Call, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None, *, single: bool
+    ) -> BaseHTTPResponse:
         try:
             return self._wire.send(
                 call.method,
                 call.path,
                 headers,
                 body=body,
-                single=not call.repeatable,
+                single=single,
                 silence_s=call.silence_s,
             )
         except HTTPError as error:

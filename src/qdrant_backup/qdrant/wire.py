@@ -56,14 +56,14 @@ class _TlsConnection(HTTPSConnection):
 class Wire:
     """Requests to one target, each sent once. Safe to use from several threads.
 
-    Calls that change something get a connection of their own: on a kept one the server may just have hung up, and
-    nobody could tell whether the call had arrived.
+    What is sent once gets a connection of its own: on a kept one the server may just have hung up, and nobody could
+    tell whether the call had arrived.
     """
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._kept = _pool(target)
-        self._single = _pool(target)
+        self._context = _context(target) if target.scheme == "https" else None
+        self._kept = _pool(target, self._context)
 
     def send(
         self,
@@ -82,7 +82,7 @@ class Wire:
             every["connection"] = "close"
         if target.api_key:
             every["api-key"] = target.api_key.reveal()
-        pool = self._single if single else self._kept
+        pool = _pool(target, self._context) if single else self._kept
         return pool.urlopen(
             method,
             target.prefix + path,
@@ -98,16 +98,15 @@ class Wire:
     def close(self) -> None:
         """Close the kept connections."""
         self._kept.close()
-        self._single.close()
 
 
-def _pool(target: Target) -> urllib3.HTTPConnectionPool:
-    if target.scheme == "http":
+def _pool(target: Target, context: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
+    if context is None:
         pool = urllib3.HTTPConnectionPool(target.host, target.port, maxsize=_KEPT)
         pool.ConnectionCls = _patient(_PlainConnection, target)  # pyright: ignore[reportAttributeAccessIssue] - see _patient
         return pool
     secure = urllib3.HTTPSConnectionPool(
-        target.host, target.port, maxsize=_KEPT, ssl_context=_context(target), cert_reqs="CERT_REQUIRED"
+        target.host, target.port, maxsize=_KEPT, ssl_context=context, cert_reqs="CERT_REQUIRED"
     )
     secure.ConnectionCls = _patient(_TlsConnection, target)  # pyright: ignore[reportAttributeAccessIssue] - see _patient
     return secure
