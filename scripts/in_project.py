@@ -47,13 +47,16 @@ def restart(python):
 
 
 def run(arguments):
-    """Run the command line `qdrant-backup ARGUMENTS` and exit with its code; 64 where it is not installed."""
+    """Run the command line `qdrant-backup ARGUMENTS` and exit with its code; 64 where it is not installed.
+
+    Backups go to this repository's own `backups/`, as the guide says, wherever the script is called from.
+    """
     restarted = os.environ.pop(GUARD, None) is not None
     why = hindrance()
     if why is None:
         from qdrant_backup.cli.main import main
 
-        main(arguments)
+        main(arguments, repository=ROOT)
     python = project_python()
     if python and not restarted:
         restart(python)

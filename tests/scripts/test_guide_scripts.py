@@ -15,8 +15,9 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 COMMANDS = {"backup_qdrant.py": "backup", "restore_qdrant.py": "restore"}
 RECORDER = """
 import sys
-def main(arguments):
-    print(sys.prefix, *arguments)
+def main(arguments, repository):
+    print(sys.prefix, *arguments, sep="|")
+    print(repository)
     sys.exit(5)
 """
 
@@ -60,7 +61,8 @@ def test_a_python_that_has_the_package_runs_the_command(project, tmp_path, name,
 
     answer = call(project / "scripts" / name, "--output", "a b", path=tmp_path / "elsewhere")
 
-    assert answer.stdout.split(maxsplit=1)[1] == f"{command} --output a b\n"
+    assert answer.stdout.splitlines()[0].endswith(f"|{command}|--output|a b")
+    assert answer.stdout.splitlines()[1] == str(project)
     assert answer.returncode == 5
 
 
@@ -70,7 +72,7 @@ def test_a_python_without_the_package_hands_over_to_the_projects_own(project, na
 
     answer = call(project / "scripts" / name, "x y", "--force")
 
-    assert answer.stdout == f"{project / '.venv'} {command} x y --force\n"
+    assert answer.stdout.splitlines() == [f"{project / '.venv'}|{command}|x y|--force", str(project)]
     assert answer.returncode == 5
 
 

@@ -23,11 +23,14 @@ USUAL_FUNCTION = 30
 LONGEST_MODULE = 400
 SHARE_WITHIN_USUAL = 0.9
 
-# The engine may panic in ways that derive from BaseException, so the process it runs in is a house of its own.
-ENGINE_CHILD = "engine/child.py"
 CONSOLE = "cli/console.py"
+PROGRESS = "cli/progress.py"  # draws bars through rich, on standard error
+EXITS = "cli/exits.py"
 CLOCK = "clock.py"
 FACES = ("cli/", "dashboard/")
+# The engine may panic in ways that derive from BaseException, so the processes it runs in are houses of their own.
+ENGINE_PROCESSES = frozenset({"engine/child.py", "engine/rest/__main__.py"})
+BROAD_PLACES = frozenset({EXITS, "engine/child.py", "engine/rest/shards.py"})
 
 CLOCK_NAMES = frozenset(
     f"time.{name}{suffix}" for name in ("time", "monotonic", "perf_counter", "process_time") for suffix in ("", "_ns")
@@ -39,23 +42,20 @@ CLOCK_NAMES = frozenset(
     "datetime.datetime.utcnow",
     "datetime.datetime.today",
     "datetime.date.today",
-    "asyncio.sleep",
 }
 ENVIRONMENT_NAMES = frozenset({"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"})
-PRINTING_NAMES = frozenset(
-    {
-        "print",
-        "input",
-        "sys.stdout",
-        "sys.stderr",
-        "click.echo",
-        "click.secho",
-        "click.confirm",
-        "click.prompt",
-        "rich.print",
-        "rich.console.Console",
-    }
-)
+STREAMS = frozenset({"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"})
+PRINTING_NAMES = frozenset(f"{stream}.{verb}" for stream in STREAMS for verb in ("write", "writelines", "buffer")) | {
+    "print",
+    "input",
+    "click.echo",
+    "click.secho",
+    "click.confirm",
+    "click.prompt",
+    "rich.print",
+    "rich.console.Console",
+}
+
 EXIT_NAMES = frozenset({"sys.exit", "os._exit", "os.abort", "exit", "quit", "SystemExit"})
 BROAD = frozenset({"Exception", "BaseException", "builtins.Exception", "builtins.BaseException"})
 ONE_SYSTEM_ONLY = frozenset({"resource", "fcntl", "termios", "pwd", "grp", "pty", "tty", "msvcrt", "winreg", "_winapi"})
@@ -140,8 +140,11 @@ def _uses(module: Module, forbidden: frozenset[str]) -> list[str]:
 
 
 def reads_the_clock(module: Module) -> list[str]:
-    """Only clock.py knows the time and waits."""
-    return [] if str(module.path) == CLOCK else _uses(module, CLOCK_NAMES)
+    """Only clock.py knows the time and waits; the embedded server also waits in its event loop."""
+    if str(module.path) == CLOCK:
+        return []
+    waits = frozenset() if str(module.path).startswith("engine/rest/") else frozenset({"asyncio.sleep"})
+    return _uses(module, CLOCK_NAMES | waits)
 
 
 def reads_the_environment(module: Module) -> list[str]:
@@ -150,13 +153,20 @@ def reads_the_environment(module: Module) -> list[str]:
 
 
 def prints(module: Module) -> list[str]:
-    """Only the console, and the engine's child, which has nobody else to speak for it."""
-    return [] if str(module.path) in {CONSOLE, ENGINE_CHILD} else _uses(module, PRINTING_NAMES)
+    """Only the console, and the engine's processes, which have nobody to speak for them.
+
+    The faces may hand the streams on, as to the console; everybody else has no business with them.
+    """
+    if str(module.path) in {CONSOLE, *ENGINE_PROCESSES}:
+        return []
+    if str(module.path) == PROGRESS:
+        return _uses(module, PRINTING_NAMES - {"rich.console.Console"})
+    return _uses(module, PRINTING_NAMES if module.in_a_face else PRINTING_NAMES | STREAMS)
 
 
 def exits(module: Module) -> list[str]:
-    """Only the faces end the process, and the engine's child its own."""
-    return [] if module.in_a_face or str(module.path) == ENGINE_CHILD else _uses(module, EXIT_NAMES)
+    """Only the faces end the process, and the engine's processes themselves."""
+    return [] if module.in_a_face or str(module.path) in ENGINE_PROCESSES else _uses(module, EXIT_NAMES)
 
 
 def _swallows(caught: ast.ExceptHandler) -> bool:
@@ -185,9 +195,9 @@ def broad_excepts(module: Module) -> list[str]:
 
 
 def catches_broadly(module: Module) -> list[str]:
-    """One broad handler in cli/main.py, one in the engine's child, none elsewhere."""
+    """One broad handler where errors become exits, and one at each of the engine's two borders; none elsewhere."""
     found = broad_excepts(module)
-    return found[1:] if str(module.path) in {"cli/main.py", ENGINE_CHILD} else found
+    return found[1:] if str(module.path) in BROAD_PLACES else found
 
 
 def _is_guard(node: ast.AST) -> bool:
