@@ -26,6 +26,8 @@ each other, ordered by their bytes.
 
 from __future__ import annotations
 
+import functools
+import struct
 import sys
 import uuid
 from array import array
@@ -82,7 +84,7 @@ def point_key(point_id: int | str | uuid.UUID) -> bytes:
         return b"\0" + point_id.to_bytes(16, "big")
     if isinstance(point_id, str):
         point_id = uuid.UUID(point_id)
-    return b"\1" + point_id.bytes
+    return b"\1" + point_id.int.to_bytes(16, "big")
 
 
 def point_id_of(key: bytes) -> int | str:
@@ -97,11 +99,19 @@ def payload_hash(payload: Mapping[str, Any] | None) -> bytes:
     return blake3(_json.encode(payload or {})).digest(HASH_SIZE)
 
 
+@functools.lru_cache(maxsize=256)
+def _packer(length: int) -> Callable[..., bytes]:
+    # In native order: half as long as `array("f", ...)`, and like that one it takes too large a number for infinity.
+    return struct.Struct(f"@{length}f").pack
+
+
 def _floats(values: Sequence[float]) -> bytes:
-    packed = array("f", values)
-    if not _LITTLE:
-        packed.byteswap()
-    return packed.tobytes()
+    packed = _packer(len(values))(*values)
+    if _LITTLE:
+        return packed
+    swapped = array("f", packed)
+    swapped.byteswap()
+    return swapped.tobytes()
 
 
 def vector_hash(vector: Any) -> bytes:

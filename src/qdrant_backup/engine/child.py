@@ -89,7 +89,7 @@ class _Channel:
             got = self._source.readinto(rest)  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType,reportUnknownVariableType] - BinaryIO's stub lacks it
             if not got:
                 raise _ParentGoneError
-            rest = rest[got:]  # pyright: ignore[reportUnknownArgumentType,reportUnknownVariableType]
+            rest = rest[got:]
         return view
 
     def watch_parent(self) -> None:

@@ -21,7 +21,7 @@ from qdrant_backup.errors import ContentUnreadable, NotWritable, QdrantBackupErr
 from qdrant_backup.model import NO_PROGRESS, DigestSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from qdrant_backup.archive.report import ArchiveReport
     from qdrant_backup.model import Progress
@@ -143,7 +143,7 @@ class Engine:
         self._with_indexes = with_indexes
 
     @contextlib.contextmanager
-    def open_digest(self, target: Path, *, name: str = "the archive") -> Iterator[DigestSink]:
+    def open_digest(self, target: Path, *, name: str = "the archive") -> Generator[DigestSink]:
         """Start a child that will digest an archive; it gets ready while the archive is still being made.
 
         Leaving the context ends the child, removes what was unpacked, and removes the target unless `finish` returned.
@@ -185,4 +185,3 @@ class Engine:
             finally:
                 progress.end()
             return sink.finish()
-

@@ -7,7 +7,6 @@ has ended. Nothing is fsynced, since what is unpacked here can be unpacked again
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdrant_backup.archive.walk import ArchiveWalker, Visitor
@@ -15,6 +14,7 @@ from qdrant_backup.errors import IntegrityFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from qdrant_backup.archive.report import ArchiveReport
     from qdrant_backup.archive.walk import Member

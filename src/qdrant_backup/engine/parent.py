@@ -50,7 +50,7 @@ def _environment() -> dict[str, str]:
 
 def _spawn() -> subprocess.Popen[bytes]:
     command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, *_import_paths()]
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
+    return subprocess.Popen(
         command,
         bufsize=0,
         stdin=subprocess.PIPE,

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from qdrant_edge import Record
+
     from qdrant_backup.archive.report import ArchiveReport
     from qdrant_backup.model import DigestSummary
 
@@ -71,6 +73,19 @@ def open_shard(directory: Path) -> EdgeShard:
     return shard
 
 
+def _vectors_of(point: Record, known: set[str]) -> dict[str, Any]:
+    vectors = point.vector
+    if not isinstance(vectors, dict):
+        return {"": vectors}
+    surplus = vectors.keys() - known
+    if surplus:
+        raise IntegrityFailed(
+            "The snapshot contradicts itself",
+            why=f"point {point.id} has a vector that the collection has not: {min(surplus)!r}",
+        )
+    return cast("dict[str, Any]", vectors)
+
+
 def _records(shard: EdgeShard, names: Sequence[str]) -> Iterator[list[bytes]]:
     """All records of a shard, in ascending order, in lists of some thousand."""
     known = set(names)
@@ -80,16 +95,7 @@ def _records(shard: EdgeShard, names: Sequence[str]) -> Iterator[list[bytes]]:
         batch, offset = shard.scroll(
             ScrollRequest(offset=offset, limit=_BATCH_POINTS, with_payload=True, with_vector=True)
         )
-        for point in batch:
-            vectors: Any = point.vector
-            if type(vectors) is not dict:
-                vectors = {"": vectors}
-            elif not vectors.keys() <= known:
-                raise IntegrityFailed(
-                    "The snapshot contradicts itself",
-                    why=f"point {point.id} has a vector that the collection does not: {sorted(vectors.keys() - known)}",
-                )
-            block.append(record_of(point.id, point.payload, vectors, names))
+        block.extend(record_of(point.id, point.payload, _vectors_of(point, known), names) for point in batch)
         if offset is None or len(block) >= _BLOCK_RECORDS:
             yield block
             block = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qdrant_backup.errors import NotWritable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 try:
     import fcntl
@@ -62,7 +62,7 @@ def _made(root: Path) -> tuple[Path, int]:
 
 
 @contextlib.contextmanager
-def private_directory(root: Path) -> Iterator[Path]:
+def private_directory(root: Path) -> Generator[Path]:
     """A new directory, mode 0700, below `root` (made where missing), removed with all it holds at the end.
 
     Raises:

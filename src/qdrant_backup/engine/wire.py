@@ -9,7 +9,7 @@ The child has read hostile input with a large native library. Nothing it says is
 
 from __future__ import annotations
 
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 import msgspec
 
@@ -94,7 +94,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     why: str
 
 
-Answer = Union[Alive, Done, Failed]
+Answer = Alive | Done | Failed
 
 
 def frame_head(size_bytes: int) -> bytes:
@@ -104,9 +104,14 @@ def frame_head(size_bytes: int) -> bytes:
 
 def report_from(plain: dict[str, Any]) -> ArchiveReport:
     """An `ArchiveReport` from what `msgspec.to_builtins` made of one."""
-    shards = tuple(
-        ShardReport(**{**shard, "segments": tuple(SegmentReport(**segment) for segment in shard["segments"])})
-        for shard in plain["shards"]
-    )
-    keys = tuple((key, tuple(numbers)) for key, numbers in plain["shard_keys"])
-    return ArchiveReport(**{**plain, "shards": shards, "shard_keys": keys, "unknown": tuple(plain["unknown"])})
+    values: dict[str, Any] = {**plain}
+    values["shards"] = tuple(_shard_from(shard) for shard in plain["shards"])
+    values["shard_keys"] = tuple((key, tuple(numbers)) for key, numbers in plain["shard_keys"])
+    values["unknown"] = tuple(plain["unknown"])
+    return ArchiveReport(**values)
+
+
+def _shard_from(plain: dict[str, Any]) -> ShardReport:
+    values: dict[str, Any] = {**plain}
+    values["segments"] = tuple(SegmentReport(**segment) for segment in plain["segments"])
+    return ShardReport(**values)
