@@ -12,8 +12,7 @@ from qdrant_backup.cli.wiring import Wiring
 from qdrant_backup.operations.backup import BackupRequest
 from qdrant_backup.operations.backup import backup as make_backup
 from qdrant_backup.operations.events import say_nothing
-from qdrant_backup.operations.listing import listed, show_json
-from qdrant_backup.storage.catalogue import CatalogueFile
+from qdrant_backup.operations.listing import look_at, show_json
 
 __all__ = ["backup"]
 
@@ -47,7 +46,7 @@ def backup(invocation: Any, **flags: Any) -> None:
     with wiring.ports(say_nothing if as_json else BackupLines(wiring.console)) as ports:
         report = make_backup(request, ports)
     if as_json:
-        wiring.console.json(show_json(listed(report.backup, CatalogueFile(wiring.directory.root).read())))
+        wiring.console.json(show_json(look_at(wiring.directory, str(report.backup.path))))
     else:
         backup_summary(wiring.console, report.backup)
     if report.config_error is not None:

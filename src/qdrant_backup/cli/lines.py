@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.events import Event
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["BackupLines", "RestoreLines", "backup_summary", "title"]
+__all__ = ["BackupLines", "RestoreLines", "aside", "backup_summary", "title"]
 
 
 def title(console: Console, text: str) -> None:
@@ -65,15 +65,16 @@ class BackupLines:
             case events.LogsBackedUp():
                 return [f"    ✓ logs ({event.files} files, {human_size(event.size_bytes)})"]
             case _:
-                return _aside(self._console, event)
+                aside(self._console, event)
+                return []
 
 
-def _aside(console: Console, event: Event) -> Sequence[str]:
+def aside(console: Console, event: Event) -> None:
+    """Print a warning or a note on standard error; other events say nothing here."""
     if isinstance(event, events.Warned):
         console.warning(event.text)
     elif isinstance(event, events.Note):
         console.error_line(f"  {visible(event.text)}")
-    return []
 
 
 def backup_summary(console: Console, backup: StoredBackup) -> None:
@@ -102,6 +103,16 @@ class RestoreLines:
 
     def _lines(self, event: Event) -> Sequence[str]:  # noqa: PLR0911 - one line of output per kind of event
         match event:
+            case events.ManifestChecked():
+                return [
+                    f"  Backup: {visible(event.path)}",
+                    "",
+                    "  Verifying backup...",
+                    "    ✓ manifest.json valid",
+                    f"  Backup date: {visible(event.backup_date[:19].replace('T', ' '))}",
+                    f"  Version: {visible(event.ai_memory_version)}",
+                    "",
+                ]
             case events.SnapshotChecked():
                 return [f"    ✓ {visible(event.file)} ({human_size(event.size_bytes)})"]
             case events.Connected():
@@ -130,4 +141,5 @@ class RestoreLines:
                 mark = "✗" if event.outcome == "NOT RESTORED" else "✓"
                 return [f"    {mark} {visible(event.target)}: {event.outcome}"]
             case _:
-                return _aside(self._console, event)
+                aside(self._console, event)
+                return []

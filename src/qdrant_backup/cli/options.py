@@ -20,6 +20,7 @@ _FLAGS: dict[str, str] = {
     "url": "QDRANT_URL",
     "api_key_file": "QDRANT_API_KEY_FILE",
     "ca_file": "QDRANT_BACKUP_CA_FILE",
+    "allow_plain_http": "QDRANT_BACKUP_ALLOW_HTTP",
     "install_dir": "AI_MEMORY_INSTALL_DIR",
     "into_api_key_file": "QDRANT_INTO_API_KEY_FILE",
 }
@@ -65,6 +66,12 @@ def settings_options(command: Command) -> Command:
 def server_options(command: Command) -> Command:
     """How to reach the server, and `settings_options`."""
     for option in (
+        click.option(
+            "--allow-plain-http",
+            is_flag=True,
+            default=None,
+            help="Send the key over plain http to another host (QDRANT_BACKUP_ALLOW_HTTP).",
+        ),
         click.option("--ca-file", metavar="FILE", help="PEM file of the authorities to trust, for https."),
         click.option("--api-key-file", metavar="FILE", help="File that holds the API key (QDRANT_API_KEY_FILE)."),
         click.option("--url", metavar="URL", help="http(s)://HOST[:PORT][/PREFIX], instead of host and port."),

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import secrets
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,7 @@ class Wiring:
         try:
             yield Ports(
                 server=self.server(into_url or settings.url, key),
-                engine=Engine(scratch=directory.root / SCRATCH, silence_s=settings.get("silence_timeout")),
+                engine=Engine(scratch=_scratch(directory.root), silence_s=settings.get("silence_timeout")),
                 directory=directory,
                 installation=Installation(self.install_dir),
                 clock=SystemClock(),
@@ -135,11 +136,17 @@ class Wiring:
                 tell=tell,
                 token=lambda: secrets.token_hex(8),
                 server_wait_s=settings.get("server_wait"),
+                safety_days=settings.get("safety_days"),
             )
         finally:
             progress.end()
             with contextlib.suppress(OSError):
                 (directory.root / SCRATCH).rmdir()
+
+
+def _scratch(root: Path) -> Path:
+    """Where archives are unpacked: beside the backups, on the disk whose room is checked; never so as to create it."""
+    return root / SCRATCH if root.is_dir() else Path(tempfile.gettempdir())
 
 
 def _installation_layers(directory: Path) -> list[Layer]:

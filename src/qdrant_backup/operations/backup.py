@@ -23,6 +23,7 @@ from qdrant_backup.operations.copies import remove_left_behind
 from qdrant_backup.operations.events import BackupBegun, SpaceChecked, Warned
 from qdrant_backup.operations.levels import remember
 from qdrant_backup.operations.open_journal import refuse_open_journal
+from qdrant_backup.operations.restore.expiry import expire_safety
 from qdrant_backup.operations.restore_text import restore_text
 from qdrant_backup.operations.selection import select
 from qdrant_backup.operations.transfer import Transfer
@@ -172,7 +173,9 @@ def backup(request: BackupRequest, ports: Ports) -> BackupReport:
         ports.directory.sweep(lock)
         refuse_open_journal(ports, [found.name for found in decided.collections])
         remove_left_behind(ports)
-        return _carry_out(request, decided, started, ports)
+        report = _carry_out(request, decided, started, ports)
+        expire_safety(ports, lock, ports.safety_days)
+        return report
 
 
 def back_up(request: BackupRequest, ports: Ports) -> BackupReport:

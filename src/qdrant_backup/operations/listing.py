@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from qdrant_backup.storage.directory import BackupDirectory, Invalid
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["Listed", "Overview", "list_backups", "list_json", "show_json"]
+__all__ = ["Listed", "Overview", "list_backups", "list_json", "listed", "look_at", "show_json", "warnings_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,11 @@ def listed(backup: StoredBackup, catalogue: Catalogue) -> Listed:
         failed = any(not proof.passed for proof in entry.proofs.values())
         return Listed(backup, "damaged" if failed else Level.QUICK.value, pinned=pinned)
     return Listed(backup, level.value, utc_text(entry.proofs[level].at), pinned)
+
+
+def look_at(directory: BackupDirectory, reference: str) -> Listed:
+    """The backup that the user means, with what the catalogue knows of it; raises as `BackupDirectory.find` does."""
+    return listed(directory.find(reference), _catalogue(directory)[0])
 
 
 def warnings_of(backup: StoredBackup) -> list[str]:

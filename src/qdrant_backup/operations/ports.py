@@ -34,6 +34,7 @@ class Ports:
         tell: takes the events of `operations/events.py` as they happen, in the order the user should read them.
         token: random hexadecimal text, for names on a server that nobody else can have.
         server_wait_s: how long to wait for what the server goes on doing by itself.
+        safety_days: how long the safety backup of an ended restore is kept.
     """
 
     server: Server
@@ -45,6 +46,7 @@ class Ports:
     tell: Callable[[Event], None]
     token: Callable[[], str]
     server_wait_s: float = 900.0
+    safety_days: int = 7
 
     @property
     def address(self) -> tuple[str, int]:
