@@ -157,14 +157,14 @@ def make_private_directory(path: Path, *, parents: bool = False) -> bool:
         InsufficientSpace: no room for it.
     """
     with writing(path):
-        if parents:
-            path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if parents:
+                path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(PRIVATE_DIRECTORY)
-        except FileExistsError:
-            if not path.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
-            return False
+        except FileExistsError as error:
+            if path.is_dir():
+                return False
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
         path.chmod(PRIVATE_DIRECTORY)  # The umask can only have taken bits away; the owner needs all three.
         return True
 

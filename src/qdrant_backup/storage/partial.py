@@ -17,6 +17,7 @@ import msgspec
 from qdrant_backup.errors import NotWritable, QdrantBackupError
 from qdrant_backup.layout import CHECKSUMS, MANIFEST, backup_name, partial_name, safe_relative_path
 from qdrant_backup.manifest import FileEntry, encode
+from qdrant_backup.model import Checksum
 from qdrant_backup.storage.files import (
     PRIVATE_FILE,
     DurableFile,
@@ -27,7 +28,7 @@ from qdrant_backup.storage.files import (
 )
 from qdrant_backup.storage.lock import open_lock_file, take_descriptor_lock
 from qdrant_backup.storage.reading import file_sha256, open_for_reading
-from qdrant_backup.storage.stored import load
+from qdrant_backup.storage.stored import StoredBackup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from qdrant_backup.manifest import Manifest
     from qdrant_backup.model import BackupId
-    from qdrant_backup.storage.stored import StoredBackup
 
 __all__ = ["PartialBackup", "owner_is_alive", "remove_tree"]
 
@@ -165,7 +165,7 @@ class PartialBackup:
         self._disown()
         fsync_directory(self.path)
         self._rename()
-        return load(self.final_path)
+        return StoredBackup(self.final_path, self.backup_id, whole, Checksum(entry.sha256), self.is_safety)
 
     def _rename(self) -> None:
         with writing(self.final_path):
