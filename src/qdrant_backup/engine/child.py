@@ -112,7 +112,7 @@ def _limit_memory(job: Job, apparent_bytes: int) -> None:
     if resource is None:
         return
     cores = os.cpu_count() or 1
-    limit = apparent_bytes + job.limits.headroom_bytes + cores * job.limits.per_core_bytes
+    limit = max(0, apparent_bytes + job.limits.headroom_bytes + cores * job.limits.per_core_bytes)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)

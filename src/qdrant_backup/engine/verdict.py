@@ -76,7 +76,9 @@ def error_of_death(code: int, last_words: str, *, disk_full: bool) -> QdrantBack
         last_words: the end of its standard error.
         disk_full: the scratch directory's disk has no room, in which case writing to a mapped file kills as well.
     """
-    said = f": {last_words}" if last_words else ""
+    # What follows is the interpreter's own state, of use to nobody who reads this.
+    said = last_words.partition("Fatal Python error")[0].strip()
+    said = f": {said}" if said else ""
     if -code == getattr(signal, "SIGKILL", 9):
         return ContentUnreadable(_UNREADABLE, why="its process was killed, by the system for lack of memory or by hand")
     if code < 0:
