@@ -90,16 +90,16 @@ def compose_collection(
     found: list[int] = []
     for shard_id, chunks in shards:
         if shard_id < 0 or (found and shard_id <= found[-1]):
-            msg = "The collection's archive cannot be composed"
-            raise IntegrityFailed(msg, why=f"shard {shard_id} comes out of order")
+            raise IntegrityFailed(
+                "The collection's archive cannot be composed", why=f"shard {shard_id} comes out of order"
+            )
         found.append(shard_id)
         yield from _prefixed(chunks, shard_id, limits)
     try:
         decoded = msgspec.json.decode(documents["config.json"], type=dict[str, Any])
         check_shard_ids(found, config=decoded, shard_keys=(shard_keys or {}).items())
     except ValueError as error:
-        msg = "The collection's archive cannot be composed"
-        raise IntegrityFailed(msg, why=str(error)) from None
+        raise IntegrityFailed("The collection's archive cannot be composed", why=str(error)) from None
     yield b"".join(tar.file_member(name, content) for name, content in documents.items()) + tar.END_BLOCKS
 
 

@@ -85,8 +85,7 @@ def _segment_place(shard: int | None, rest: str, *, is_directory: bool) -> Place
     nested = not path and not is_directory
     stem = segment.removesuffix(".tar") if nested else segment
     if not stem or "." in stem or (nested and stem == segment):
-        msg = f"'segments/{rest}' is neither a segment's directory nor its archive"
-        raise ValueError(msg)
+        raise ValueError(f"'segments/{rest}' is neither a segment's directory nor its archive")
     inside = "" if path == "files" and is_directory else path.removeprefix("files/")
     return Place(shard, "segments", stem, inside, nested)
 
@@ -105,8 +104,7 @@ class Names:
             ValueError: it is taken, or a file stands where one of its directories would.
         """
         if name in self._files or name in self._directories:
-            msg = f"the name {name!r} is taken twice"
-            raise ValueError(msg)
+            raise ValueError(f"the name {name!r} is taken twice")
         self._add_parents(name)
         self._files.add(name)
 
@@ -117,8 +115,7 @@ class Names:
             ValueError: a file has that name, or stands where one of its directories would.
         """
         if name in self._files:
-            msg = f"the name {name!r} is taken twice"
-            raise ValueError(msg)
+            raise ValueError(f"the name {name!r} is taken twice")
         if name in self._directories:
             return False
         self._add_parents(name)
@@ -132,7 +129,6 @@ class Names:
             if parent in self._directories:
                 return
             if parent in self._files:
-                msg = f"the member {name!r} stands below the file {parent!r}"
-                raise ValueError(msg)
+                raise ValueError(f"the member {name!r} stands below the file {parent!r}")
             self._directories.add(parent)
             at = name.rfind("/", 0, at)

@@ -56,14 +56,12 @@ def _json(documents: Mapping[str, bytes], name: str, where: str) -> Any:
     try:
         return msgspec.json.decode(documents[name])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        msg = f"{where}{name} is not JSON: {error}"
-        raise ValueError(msg) from None
+        raise ValueError(f"{where}{name} is not JSON: {error}") from None
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        msg = f"{what} does not hold what it should"
-        raise ValueError(msg)  # noqa: TRY004 - the archive is at fault, not a caller's type
+        raise ValueError(f"{what} does not hold what it should")  # noqa: TRY004 - the archive is at fault, not a caller's type
     return cast("dict[str, Any]", value)
 
 
@@ -74,8 +72,7 @@ def _json_object(documents: Mapping[str, bytes], name: str, where: str) -> dict[
 def _require(names: Iterable[str], documents: Collection[str], where: str) -> None:
     missing = [name for name in names if name not in documents]
     if missing:
-        msg = f"{where}{missing[0]} is missing"
-        raise ValueError(msg)
+        raise ValueError(f"{where}{missing[0]} is missing")
 
 
 def check_shard_ids(
@@ -105,11 +102,9 @@ def check_shard_ids(
             number = params.get("shard_number", 1)
             # Compared by value before any range is made: the number comes from the archive.
             if not isinstance(number, int) or number < 1:
-                msg = f"config.json says that there are {number!r} shards"
-                raise ValueError(msg)
+                raise ValueError(f"config.json says that there are {number!r} shards")
             if number > len(found):
-                msg = f"it holds {len(found)} of {number} shards"
-                raise ValueError(msg)
+                raise ValueError(f"it holds {len(found)} of {number} shards")
             expected = range(number)
     missing, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or surplus:
@@ -130,8 +125,7 @@ def shard_keys_of(mapping: Any) -> tuple[tuple[str | int, tuple[int, ...]], ...]
             return tuple((key, tuple(shard_ids)) for key, shard_ids in by_key.items())
         return tuple((each.key, tuple(each.shard_ids)) for each in msgspec.convert(mapping, list[_ShardKey]))
     except msgspec.ValidationError as error:
-        msg = f"shard_key_mapping.json does not hold what it should: {error}"
-        raise ValueError(msg) from None
+        raise ValueError(f"shard_key_mapping.json does not hold what it should: {error}") from None
 
 
 class Shape:
@@ -160,8 +154,7 @@ class Shape:
         """An entry of any type passes, at whatever depth."""
         self._entries += 1
         if self._entries > self._most_members:
-            msg = f"it has more than {self._most_members} members"
-            raise ValueError(msg)
+            raise ValueError(f"it has more than {self._most_members} members")
 
     def add_directory(self, place: Place) -> None:
         """A directory passes: an empty WAL has nothing else to show, and a segment without files is damage."""
@@ -180,13 +173,11 @@ class Shape:
         self._stored_bytes += stored_bytes
         self._logical_bytes += size_bytes
         if self._logical_bytes - self._stored_bytes > self._total_hole_bytes:
-            msg = f"its sparse members claim {self._logical_bytes} bytes"
-            raise ValueError(msg)
+            raise ValueError(f"its sparse members claim {self._logical_bytes} bytes")
         if is_document(place):
             self._kept_bytes += size_bytes
             if size_bytes > self._document_bytes or self._kept_bytes > _ALL_DOCUMENTS_BYTES:
-                msg = f"the document {place.prefix}{place.path} has {size_bytes} bytes"
-                raise ValueError(msg)
+                raise ValueError(f"the document {place.prefix}{place.path} has {size_bytes} bytes")
         elif place.area == "root" or (place.area == "shard" and place.path not in SHARD_OPTIONAL):
             self._note(place)
         if place.area != "root":
@@ -233,8 +224,7 @@ class Shape:
         """
         found = self._kind()
         if kind is not None and kind != found:
-            msg = f"it is a {found} archive, not a {kind} one"
-            raise ValueError(msg)
+            raise ValueError(f"it is a {found} archive, not a {kind} one")
         shards = tuple(
             _shard_report(shard_id, shard, partial=found == "partial")
             for shard_id, shard in sorted(self._shards.items(), key=lambda item: -1 if item[0] is None else item[0])
@@ -262,11 +252,9 @@ class Shape:
     def _kind(self) -> ArchiveKind:
         of_collection = any(shard_id is not None for shard_id in self._shards) or bool(self._root)
         if of_collection and None in self._shards:
-            msg = "it mixes the members of a collection's archive with those of a shard's"
-            raise ValueError(msg)
+            raise ValueError("it mixes the members of a collection's archive with those of a shard's")
         if not of_collection and not self._shards:
-            msg = "it is no snapshot: none of a snapshot's members is in it"
-            raise ValueError(msg)
+            raise ValueError("it is no snapshot: none of a snapshot's members is in it")
         if of_collection:
             return "collection"
         segments = self._shards[None].segments.values()
@@ -280,11 +268,11 @@ def _shard_report(shard_id: int | None, shard: _Shard, *, partial: bool) -> Shar
     _json_object(shard.documents, "shard_config.json", where)
     is_local = state.get("is_local")
     if not isinstance(is_local, bool):
-        msg = f"{where}replica_state.json does not say whether the shard is here"
-        raise ValueError(msg)  # noqa: TRY004 - the archive is at fault, not a caller's type
+        raise ValueError(f"{where}replica_state.json does not say whether the shard is here")  # noqa: TRY004 - the archive is at fault, not a caller's type
     if is_local is not bool(shard.segments) or (is_local and not shard.has_wal) or (shard_id is None and not is_local):
-        msg = f"{where}segments or {where}wal is missing" if is_local else f"{where}replica_state.json denies its data"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{where}segments or {where}wal is missing" if is_local else f"{where}replica_state.json denies its data"
+        )
     segments = tuple(
         _segment_report(name, segment, f"{where}segments/{name}/", partial=partial)
         for name, segment in shard.segments.items()
@@ -296,8 +284,9 @@ def _segment_report(name: str, segment: _Segment, where: str, *, partial: bool) 
     documents = segment.documents
     _require(SEGMENT_DOCUMENTS if partial else SEGMENT_DOCUMENTS[:2], documents, where)
     if not partial and "segment_manifest.json" in documents:
-        msg = f"{where}segment_manifest.json belongs to a partial snapshot, which restores only onto its base"
-        raise ValueError(msg)
+        raise ValueError(
+            f"{where}segment_manifest.json belongs to a partial snapshot, which restores only onto its base"
+        )
     _require_text(documents, where)
     state = _json_object(documents, "segment.json", where)
     version = state.get("version")
@@ -313,5 +302,4 @@ def _segment_report(name: str, segment: _Segment, where: str, *, partial: bool) 
 
 def _require_text(documents: Mapping[str, bytes], where: str) -> None:
     if not documents["version.info"].strip():
-        msg = f"{where}version.info is empty"
-        raise ValueError(msg)
+        raise ValueError(f"{where}version.info is empty")

@@ -52,6 +52,5 @@ def split_shard(
         if piece := rewriter.feed(chunk):
             yield piece
     if shard_id not in walker.finish().shards_with_data:
-        msg = f"{name} cannot be split"
-        raise IntegrityFailed(msg, why=f"it does not hold the data of shard {shard_id}")
+        raise IntegrityFailed(f"{name} cannot be split", why=f"it does not hold the data of shard {shard_id}")
     yield tar.END_BLOCKS

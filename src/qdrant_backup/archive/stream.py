@@ -90,28 +90,22 @@ def checked_name(raw: bytes, *, longest: int) -> str:
         ValueError: it is not UTF-8, absolute, too long, climbs with `..`, or has a backslash, a NUL or an empty part.
     """
     if len(raw) > longest:
-        msg = f"a member's name has {len(raw)} bytes"
-        raise ValueError(msg)
+        raise ValueError(f"a member's name has {len(raw)} bytes")
     try:
         name = raw.decode()
     except UnicodeDecodeError:
-        msg = f"the member name {raw!r} is not UTF-8"
-        raise ValueError(msg) from None
+        raise ValueError(f"the member name {raw!r} is not UTF-8") from None
     if not name:
-        msg = "a member has no name"
-        raise ValueError(msg)
+        raise ValueError("a member has no name")
     if name.startswith("/") or _DRIVE.match(name):
-        msg = f"the member name {name!r} is absolute"
-        raise ValueError(msg)
+        raise ValueError(f"the member name {name!r} is absolute")
     if "\\" in name or "\0" in name:
-        msg = f"the member name {name!r} has a backslash or a NUL in it"
-        raise ValueError(msg)
+        raise ValueError(f"the member name {name!r} has a backslash or a NUL in it")
     parts = [part for part in name.removesuffix("/").split("/") if part != "."]
     for part in parts:
         if not part or part == ".." or len(part.encode()) > _COMPONENT_BYTES:
             reason = "climbs out of the archive" if part == ".." else "has an empty or an overlong part"
-            msg = f"the member name {name!r} {reason}"
-            raise ValueError(msg)
+            raise ValueError(f"the member name {name!r} {reason}")
     return "/".join(parts)
 
 
@@ -120,15 +114,12 @@ def _checked_extents(raw: list[tuple[int, int]], *, stored_bytes: int, size_byte
     reached, stored = 0, 0
     for offset, length in raw:
         if offset < reached:
-            msg = "a sparse member's runs overlap or do not ascend"
-            raise ValueError(msg)
+            raise ValueError("a sparse member's runs overlap or do not ascend")
         if length and stored % tar.BLOCK_BYTES:
-            msg = "a sparse member has a run that ends within a block"
-            raise ValueError(msg)
+            raise ValueError("a sparse member has a run that ends within a block")
         reached, stored = offset + length, stored + length
     if reached != size_bytes or stored != stored_bytes:
-        msg = "a sparse member's runs do not add up to its size"
-        raise ValueError(msg)
+        raise ValueError("a sparse member's runs do not add up to its size")
     return tuple(extent for extent in raw if extent[1])
 
 
@@ -241,13 +232,11 @@ class TarParser:
             return self._read_extension(self._header, block)
         if not block.strip(b"\0"):
             if self._long_name is not None:
-                msg = "a long name belongs to no member"
-                raise ValueError(msg)
+                raise ValueError("a long name belongs to no member")
             self._end_blocks += 1
             return None
         if self._end_blocks:
-            msg = "a lone block of zeros stands between two members"
-            raise ValueError(msg)
+            raise ValueError("a lone block of zeros stands between two members")
         return self._read_header(block)
 
     def _read_header(self, block: bytes) -> Entry | None:
@@ -265,11 +254,9 @@ class TarParser:
 
     def _begin_long_name(self, header: tar.Header) -> None:
         if self._long_name is not None:
-            msg = "two long names stand before one member"
-            raise ValueError(msg)
+            raise ValueError("two long names stand before one member")
         if not 1 < header.stored_bytes <= self._limits.name_bytes + 1:
-            msg = f"a member's name has {header.stored_bytes} bytes"
-            raise ValueError(msg)
+            raise ValueError(f"a member's name has {header.stored_bytes} bytes")
         self._long_name = bytearray()
         self._reading_long_name = True
         self._expect(header.stored_bytes)
@@ -279,8 +266,7 @@ class TarParser:
         self._extents += extents
         self._blocks.append(block)
         if len(self._extents) > self._limits.extents or len(self._blocks) > self._limits.extents:
-            msg = "a sparse member has too many runs"
-            raise ValueError(msg)
+            raise ValueError("a sparse member has too many runs")
         if more:
             return None
         self._header = None
@@ -295,14 +281,12 @@ class TarParser:
         if header.type_flag == tar.DIRECTORY:
             kind = "directory"
         elif raw.endswith(b"/") or not name:
-            msg = f"the file {raw!r} has a directory's name"
-            raise ValueError(msg)
+            raise ValueError(f"the file {raw!r} has a directory's name")
         if header.type_flag == tar.SPARSE:
             kind = "sparse"
             extents = _checked_extents(self._extents, stored_bytes=header.stored_bytes, size_bytes=header.real_bytes)
             if header.real_bytes - header.stored_bytes > self._limits.hole_bytes:
-                msg = f"the sparse member {name!r} claims {header.real_bytes} bytes"
-                raise ValueError(msg)
+                raise ValueError(f"the sparse member {name!r} claims {header.real_bytes} bytes")
         blocks = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
         return Entry(name, kind, header.real_bytes, header.stored_bytes, header.mode, extents, blocks)
 

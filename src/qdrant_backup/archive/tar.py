@@ -103,12 +103,10 @@ def _number(field: bytes) -> int:
     else:
         text = field.split(b"\0", 1)[0].strip(b" ")
         if not text or text.strip(b"01234567"):
-            msg = f"a number in a member's header is not octal: {field!r}"
-            raise ValueError(msg)
+            raise ValueError(f"a number in a member's header is not octal: {field!r}")
         value = int(text, 8)
     if value >= _LARGEST:
-        msg = "a member claims a size that no file can have"
-        raise ValueError(msg)
+        raise ValueError("a member claims a size that no file can have")
     return value
 
 
@@ -131,8 +129,7 @@ def parse_header(block: bytes) -> Header:
             devices, pax headers); the text says which.
     """
     if _number(block[_CHECKSUM]) != _checksum(block):
-        msg = "a member's header does not have its checksum"
-        raise ValueError(msg)
+        raise ValueError("a member's header does not have its checksum")
     flag = block[_TYPE]
     name = block[_NAME].split(b"\0", 1)[0]
     if flag not in (REGULAR, REGULAR_OLD, DIRECTORY, SPARSE, LONG_NAME):
@@ -147,12 +144,10 @@ def parse_header(block: bytes) -> Header:
     real, extended = stored, False
     if flag == SPARSE:
         if block[_MAGIC] != _GNU:
-            msg = f"the member {name!r} is sparse without being a GNU tar member"
-            raise ValueError(msg)
+            raise ValueError(f"the member {name!r} is sparse without being a GNU tar member")
         real, extended = _number(block[_REAL_SIZE]), block[_HEADER_MORE_AT] == 1
     if flag == DIRECTORY and stored:
-        msg = f"the directory {name!r} claims {stored} bytes of data"
-        raise ValueError(msg)
+        raise ValueError(f"the directory {name!r} claims {stored} bytes of data")
     return Header(name, flag, stored, real, _number(block[_MODE]) & 0o777, extended)
 
 

@@ -193,8 +193,7 @@ class _Inside(_Level):
         top, _, path = entry.name.partition("/")
         bare = top != "snapshot"
         if self._bare is not None and self._bare is not bare:
-            msg = f"the archive of segment {self._segment.segment} mixes two formats"
-            raise ValueError(msg)
+            raise ValueError(f"the archive of segment {self._segment.segment} mixes two formats")
         self._bare = bare
         if bare:
             path = entry.name
@@ -203,8 +202,7 @@ class _Inside(_Level):
         if path:
             return self._segment._replace(path=path, nested=False)
         if entry.kind != "directory":
-            msg = f"the archive of segment {self._segment.segment} holds a file where a directory belongs"
-            raise ValueError(msg)
+            raise ValueError(f"the archive of segment {self._segment.segment} holds a file where a directory belongs")
         return None
 
 
@@ -224,8 +222,7 @@ class _Outside(_Level):
         if not place.nested:
             return place
         if entry.kind != "file":
-            msg = f"the archive of segment {place.segment} is a sparse member"
-            raise ValueError(msg)
+            raise ValueError(f"the archive of segment {place.segment} is a sparse member")
         self._names.add_file(place.prefix.removesuffix("/"))
         self._shape.add_segment(place)
         inside = _Inside(self._fail, self._emitter, self._shape, place)
