@@ -35,7 +35,7 @@ class Collection:
         self.directory = directory
         self.lock = threading.RLock()
         self.ring = Ring(record.shards)
-        self.shards = [Shard(directory / str(number), record.schema) for number in range(record.shards)]
+        self.shards = [Shard(directory / str(number), record) for number in range(record.shards)]
         self.running = {"snapshots": 0, "recoveries": 0, "created": 0}
         self._operations = 0
 

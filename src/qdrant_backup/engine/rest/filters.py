@@ -117,11 +117,30 @@ _MATCHES: dict[str, Any] = {
 }
 
 
+class _Truth:
+    """A truth value that the engine's binding takes for one: it tries `int` first, and `True` is one in Python.
+
+    It knows NumPy's class by these two names, and asks it through `__bool__`.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bool) -> None:  # noqa: FBT001 - it is nothing else
+        self._value = value
+
+    def __bool__(self) -> bool:
+        return self._value
+
+
+_Truth.__module__, _Truth.__name__ = "numpy", "bool_"
+
+
 def _match(given: JsonObject) -> Any:
     for key, made in _MATCHES.items():
         if key in given:
+            value = given[key]
             try:
-                return made(given[key])
+                return made(_Truth(value) if isinstance(value, bool) else value)
             except (TypeError, ValueError):
                 break
     raise _no_variant("Match")

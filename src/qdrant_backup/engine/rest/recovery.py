@@ -125,11 +125,10 @@ class Recovery:
                 target.shards[number].close()
                 shutil.rmtree(target.shards[number].directory, ignore_errors=True)
             spoil("after_drop", target, sources)
+            target.directory.mkdir(exist_ok=True)
             for number, source in sources.items():
                 source.rename(target.shards[number].directory)
             for number in sources:
-                for field, entry in target.record.schema.items():
-                    target.shards[number].index(field, entry)
                 _ = target.shards[number].engine
             target.record.broken = False
             self._storage.save()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from qdrant_backup.engine.rest.registry import Record
+
 __all__ = ["Shard", "engine_answers"]
 
 _WRONG_INPUT = re.compile(r"^(Vector dimension error|Not existing vector name|Wrong input|Conversion between)")
@@ -44,42 +46,40 @@ def engine_answers() -> Generator[None, None, None]:
 
 
 class Shard:
-    """A shard of a collection, in a directory of its own.
+    """A shard of a collection, in a directory of its own that is made when it is first needed.
 
     Not thread-safe: the collection's lock is held around every call.
     """
 
-    def __init__(self, directory: Path, schema: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, record: Record) -> None:
         self.directory = directory
-        self._schema = schema
+        self._record = record
         self._handle: Any = None
-
-    def create(self, config: dict[str, Any]) -> None:
-        """Make the shard's files, empty.
-
-        Raises:
-            ApiError: 400, the engine cannot keep such a collection.
-        """
-        with engine_answers():
-            self._handle = edge.EdgeShard.create(str(self.directory), edge_config(config))
 
     @property
     def engine(self) -> Any:
         """The open engine.
 
         Raises:
-            ApiError: 500, its files do not load.
+            ApiError: 500, its files do not load; 400, the engine cannot keep such a collection.
         """
         if self._handle is None:
             with engine_answers():
-                self._handle = edge.EdgeShard.load(str(self.directory))
+                if self.directory.is_dir():
+                    self._handle = edge.EdgeShard.load(str(self.directory))
+                else:
+                    self.directory.mkdir(parents=True)
+                    self._handle = edge.EdgeShard.create(str(self.directory), edge_config(self._record.config))
                 self._complete_schema()
         return self._handle
 
     def _complete_schema(self) -> None:
-        """The engine keeps indexes inside segments only: after a crash or a restore some may be missing."""
-        for field in self._schema.keys() - set(self._handle.info().payload_schema):
-            self.index(field, self._schema[field])
+        """The engine keeps indexes inside segments only: in new, restored and crashed ones some are missing."""
+        present = self._handle.info().payload_schema
+        for field, entry in self._record.schema.items():
+            kind = getattr(edge.PayloadSchemaType, entry["data_type"].capitalize())
+            if field not in present or present[field].data_type != kind:
+                self.index(field, entry)
 
     def index(self, field: str, entry: dict[str, Any]) -> None:
         """Index a payload field."""

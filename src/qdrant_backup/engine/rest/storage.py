@@ -20,6 +20,7 @@ from qdrant_backup.engine.rest.answers import ApiError, already_exists, bad_inpu
 from qdrant_backup.engine.rest.collection import Collection
 from qdrant_backup.engine.rest.defaults import changed_config, check_name, complete_config
 from qdrant_backup.engine.rest.registry import Record, Registry
+from qdrant_backup.engine.rest.schema import edge_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,14 +120,10 @@ class Storage:
         Raises:
             ApiError: 400, the engine cannot keep it.
         """
+        _ = edge_config(config)
         record = Record(str(uuid.uuid4()), config, schema)
         made = self._opened(name, record)
         with self.lock:
-            for shard in made.shards:
-                shard.directory.mkdir(parents=True)
-                shard.create(config)
-                for field, entry in schema.items():
-                    shard.index(field, entry)
             self._registry.collections[name] = record
             self.save()
             self.collections[name] = made

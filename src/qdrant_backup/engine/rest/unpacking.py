@@ -1,4 +1,8 @@
-"""Unpacking an uploaded snapshot into the directories that the engine loads."""
+"""Unpacking an uploaded snapshot into the directories that the engine loads.
+
+Not `opening.unpack_archive`: that one proves an archive whole, and the server does not. It takes an archive that ends early
+between two members, or lacks its end, and our users must be tested against a server that does.
+"""
 
 from __future__ import annotations
 
