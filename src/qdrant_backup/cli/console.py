@@ -6,6 +6,8 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
+import click
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -74,6 +76,12 @@ class Console:
     def warning(self, text: str) -> None:
         """Something the user should know although the run goes on."""
         self.error_line(f"! {visible(text)}")
+
+    def asks(self, question: str) -> bool:
+        """Ask on the terminal; no is the default. Raises click.Abort on Ctrl-C or at the end of input."""
+        if self._before_line is not None:
+            self._before_line()
+        return click.confirm(question, err=True)
 
     def error_json(self, value: Any) -> None:
         """An error as JSON."""

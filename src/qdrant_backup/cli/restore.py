@@ -109,7 +109,7 @@ def _confirmed(console: Console, decided: RestorePlan, *, force: bool) -> bool:
             advice="Look at the plan with --dry-run, then restore with --force.",
         )
     _show_plan(console, decided)
-    return click.confirm("  Restore this?", err=True)
+    return console.asks("  Restore this?")
 
 
 def _conclude(console: Console, report: RestoreReport, *, as_json: bool, verb: str) -> None:
@@ -212,7 +212,7 @@ def _require_yes(console: Console, lines: list[str], *, yes: bool, as_json: bool
         return
     if not sys.stdin.isatty():
         raise RefusedForSafety("nothing was done", why="there is no terminal to ask on", advice="Add --yes to do it.")
-    if not click.confirm("  Do this?", err=True):
+    if not console.asks("  Do this?"):
         raise RefusedForSafety("nothing was done", why="it was not confirmed", advice="Add --yes to do it.")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdrant_backup.cli.console import Console
 from qdrant_backup.cli.options import flag_texts
-from qdrant_backup.errors import QdrantBackupError, UsageError
+from qdrant_backup.errors import UsageError
 from qdrant_backup.settings import Layer, from_toml, resolve
 
 if sys.version_info >= (3, 11):
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qdrant_backup.settings import Settings
     from qdrant_backup.storage.directory import BackupDirectory
 
-__all__ = ["Wiring"]
+__all__ = ["Wiring", "read_secret"]
 
 SETTINGS_FILE = "qdrant-backup.toml"
 SCRATCH = ".scratch"
@@ -61,7 +61,7 @@ class Wiring:
             UsageError: one of them makes no sense, or a settings file cannot be read.
         """
         if self._settings is None:
-            self._settings = resolve(self._layers(), _read_secret)
+            self._settings = resolve(self._layers(), read_secret)
         return self._settings
 
     def _layers(self) -> list[Layer]:
@@ -167,14 +167,10 @@ def _unread(path: str) -> str:
     return f"unread:{path}"
 
 
-def _read_secret(path: str) -> str:
+def read_secret(path: str) -> str:
+    """The text in a key file, without white space around it; raises UsageError when it cannot be read."""
     try:
         with Path(path).expanduser().open("rb") as file:
             return file.read(_LARGEST_SECRET_BYTES).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the key file {path} cannot be read", why=str(error)) from None
-
-
-def sentence(error: QdrantBackupError) -> str:
-    """An error as one line."""
-    return f"{error.what}: {error.why}" if error.why else error.what

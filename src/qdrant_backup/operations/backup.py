@@ -21,9 +21,9 @@ from qdrant_backup.operations.capture import Found
 from qdrant_backup.operations.config_files import NO_CONFIG, back_up_config, back_up_logs
 from qdrant_backup.operations.copies import remove_left_behind
 from qdrant_backup.operations.events import BackupBegun, SpaceChecked, Warned
+from qdrant_backup.operations.expiry import expire_safety
 from qdrant_backup.operations.levels import remember
 from qdrant_backup.operations.open_journal import refuse_open_journal
-from qdrant_backup.operations.restore.expiry import expire_safety
 from qdrant_backup.operations.restore_text import restore_text
 from qdrant_backup.operations.selection import select
 from qdrant_backup.operations.transfer import Transfer

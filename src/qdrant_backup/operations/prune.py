@@ -15,9 +15,9 @@ import dataclasses
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from qdrant_backup.operations.expiry import expire_safety
 from qdrant_backup.operations.listing import listed
 from qdrant_backup.operations.open_journal import refuse_open_journal
-from qdrant_backup.operations.restore.expiry import expire_safety
 from qdrant_backup.storage.catalogue import CatalogueFile
 from qdrant_backup.storage.lock import DirectoryLock
 from qdrant_backup.storage.verify import check_files

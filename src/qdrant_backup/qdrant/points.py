@@ -1,4 +1,4 @@
-"""Points, read only and as raw as the server gives them."""
+"""Points, as raw as the server gives and takes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qdrant_backup.errors import NotQdrant
-from qdrant_backup.qdrant.base import Calls
+from qdrant_backup.qdrant.base import WRITE, Calls
 from qdrant_backup.qdrant.calls import LARGE_BYTES, Call, collection_path
 from qdrant_backup.qdrant.failures import could_not
 
@@ -25,7 +25,7 @@ class _Page(msgspec.Struct):
 
 
 class PointCalls(Calls):
-    """Reading points. Neither call proves what a collection holds: the digest of a snapshot does."""
+    """Reading and writing points. No call here proves what a collection holds: the digest of a snapshot does."""
 
     def scroll(
         self,
@@ -56,6 +56,16 @@ class PointCalls(Calls):
         body = {"ids": list(ids), "with_payload": with_payload, "with_vector": with_vector}
         call = _query(collection_path(name, "points"), f"read points of {name!r}", body)
         return self._http.result(call, list[dict[str, Any]])
+
+    def upsert(self, name: CollectionName, points: Sequence[dict[str, Any]]) -> None:
+        """Write points, each {id, vector, payload}; done when it returns. The body must stay below the server's limit."""
+        path = collection_path(name, "points", query={"wait": "true"})
+        self._http.answer(Call.change("PUT", path, f"write points of {name!r}", WRITE, {"points": list(points)}))
+
+    def delete_points(self, name: CollectionName, ids: Sequence[int | str]) -> None:
+        """Delete the points of these ids; done when it returns."""
+        path = collection_path(name, "points", "delete", query={"wait": "true"})
+        self._http.answer(Call.change("POST", path, f"delete points of {name!r}", WRITE, {"points": list(ids)}))
 
     def _page(
         self, name: CollectionName, limit: int, offset: int | str | None, *, with_payload: bool, with_vector: bool
