@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 
@@ -147,7 +148,7 @@ def test_a_body_without_a_length_is_measured_against_the_listing(qdrant, server,
 @pytest.mark.parametrize("cut", [1, SIZE // 2, SIZE - 1])
 @pytest.mark.parametrize("form", ["no_length", "chunked"])
 def test_a_body_without_a_length_that_ends_early_is_noticed(qdrant, server, cut, form):
-    qdrant.on(f"GET {PATH}", Reply(200, DATA, cut=cut, **{form: True}))
+    qdrant.on(f"GET {PATH}", dataclasses.replace(Reply(200, DATA, cut=cut), **{form: True}))
     with pytest.raises(CollectionFailed, match=f"short: got .* of {SIZE} bytes"):
         fetch(server)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from urllib3 import BaseHTTPResponse
 
 from qdrant_backup.qdrant.pull import Broken, gather, pull
 
 
-class Slow:
+class Slow(BaseHTTPResponse):
     """A body whose every piece takes its time on the clock that is handed in."""
 
     def __init__(self, clock, pieces, each_s):
         self.clock, self.pieces, self.each_s = clock, list(pieces), each_s
 
-    def read1(self, amount, decode_content):
+    def read1(self, amt=None, decode_content=None):
         self.clock.sleep(self.each_s)
         return self.pieces.pop(0) if self.pieces else b""
 

@@ -16,13 +16,13 @@ from qdrant_backup.errors import (
     OperationFailed,
     ServerRefused,
 )
-from qdrant_backup.model import NO_PROGRESS, Replica, SnapshotDescription
+from qdrant_backup.model import NO_PROGRESS, Checksum, Replica, SnapshotDescription
 from qdrant_backup.qdrant.rights import NEEDS
 from qdrant_backup.qdrant.server import OptimizerState, Unanswered
 from support.relay import Answer, Close, DropReply, Reset, Rule
 from support.scripted import Reply
 
-SUM = {letter: letter * 64 for letter in "abc"}
+SUM = {letter: Checksum(letter * 64) for letter in "abc"}
 SNAPSHOTS = "/collections/c/snapshots"
 
 
@@ -280,11 +280,12 @@ def test_a_checksum_that_is_listed_a_moment_later_is_waited_for(qdrant, server):
     assert server.create_snapshot("c").checksum == SUM["a"]
 
 
-def test_a_server_without_checksums_is_believed(qdrant, server):
+def test_a_server_without_checksums_is_believed_at_once(qdrant, server, clock):
     bare = described("new", None)
     qdrant.on(f"GET {SNAPSHOTS}", *map(Reply.result, ([], [bare])))
     qdrant.on(f"POST {SNAPSHOTS}", Reply.result(bare))
     assert server.create_snapshot("c").checksum == ""
+    assert clock.sleeps == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import socket
+import threading
 import tracemalloc
 from email.parser import BytesParser
 
@@ -41,7 +43,7 @@ def test_the_form_arrives_as_it_is_meant(qdrant, server):
     form = BytesParser().parsebytes(
         b"Content-Type: " + request.headers["content-type"].encode() + b"\r\n\r\n" + request.body
     )
-    (part,) = form.get_payload()
+    (part,) = (part for part in form.walk() if not part.is_multipart())
     assert part["content-disposition"] == 'form-data; name="snapshot"; filename="mine.snapshot"'
     assert request.body.count(DATA) == 1
 
@@ -122,6 +124,33 @@ def test_a_server_that_takes_nothing_is_given_up(qdrant, relay, connect):
     with pytest.raises(ConnectionFailed, match="took nothing for 1 s") as caught:
         send(connect(relay.url, silence_s=1.0), bytes(64_000_000))
     assert not isinstance(caught.value, Unanswered)
+
+
+def test_sending_has_the_patience_of_silence_and_not_of_connecting(connect):
+    listener = socket.create_server(("127.0.0.1", 0))
+    proceed = threading.Event()
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection:
+            proceed.wait(60)
+            got = b""
+            while not got.endswith(b"--\r\n"):
+                got = (got + connection.recv(1_000_000))[-100:]
+            connection.sendall(b'HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{"result": true}')
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    # Longer than the patience for connecting, far shorter than that for silence.
+    release = threading.Timer(1.0, proceed.set)
+    release.start()
+    try:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        send(connect(url, connect_timeout_s=0.2, silence_s=60.0), bytes(64_000_000))
+    finally:
+        release.join()
+        listener.close()
+        thread.join()
 
 
 @pytest.mark.parametrize("size", [len(DATA) - 1, len(DATA) + 1])
