@@ -6,10 +6,13 @@ import hashlib
 import io
 import json
 import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
+import qdrant_edge
 
+from qdrant_backup.archive.walk import ArchiveWalker
 from support.servers import RunningServer
 
 C = "/collections/c"
@@ -286,3 +289,26 @@ def test_snapshots_go_from_one_server_to_the_other(
     finally:
         source.empty()
         target.empty()
+
+
+def test_the_engines_own_unpacker_reads_a_shards_archives(server: RunningServer, tmp_path: Path) -> None:
+    fill(server)
+    server.call("POST", f"{C}/points/delete?wait=true", {"points": [7]})
+    path = f"{C}/shards/0/snapshots"
+    name = server.call("POST", path)[1]["result"]["name"]
+    archives = [server.call("GET", f"{C}/shards/0/snapshot")[1], server.call("GET", f"{path}/{name}")[1]]
+    for number, archive in enumerate(archives):
+        (tmp_path / "archive").write_bytes(archive)
+        directory = tmp_path / str(number)
+        qdrant_edge.EdgeShard.unpack_snapshot(str(tmp_path / "archive"), str(directory))
+        shard = qdrant_edge.EdgeShard.load(str(directory))
+        assert shard.count(qdrant_edge.CountRequest()) == 49
+        shard.close()
+
+
+def test_the_archive_room_finds_a_snapshot_whole(server: RunningServer) -> None:
+    fill(server, shards=2)
+    walker = ArchiveWalker()
+    walker.feed(snapshot(server)[1])
+    report = walker.finish()
+    assert len(report.shards) == 2
