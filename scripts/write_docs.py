@@ -104,19 +104,19 @@ def error_classes() -> list[type[errors.QdrantBackupError]]:
     ]
 
 
-def _codes(kind: type[errors.QdrantBackupError]) -> tuple[str, ...]:
-    if issubclass(kind, errors.Interrupted):
-        return ("130 or 143",) * 3
-    return str(kind.codes.backup), str(kind.codes.restore), str(kind.codes.others)
+def _meaning(kind: type[BaseException]) -> str:
+    return _cell((kind.__doc__ or "").partition("\n\n")[0])
 
 
 def errors_table() -> str:
     """One line for each error class: its meaning and its exit codes."""
     rows = [
-        (f"`{kind.__name__}`", *_codes(kind), _cell((kind.__doc__ or "").partition("\n\n")[0]))
+        (f"`{kind.__name__}`", str(kind.codes.backup), str(kind.codes.restore), str(kind.codes.others), _meaning(kind))
         for kind in error_classes()
     ]
-    return _table(("error", "`backup`", "`restore`", "others", "meaning"), rows)
+    signal = "128 + the signal's number"
+    interrupted = ("`Interrupted`", signal, signal, signal, _meaning(errors.Interrupted))
+    return _table(("error", "`backup`", "`restore`", "others", "meaning"), [*rows, interrupted])
 
 
 def _with_block(page: str, name: str, block: str) -> str:
