@@ -29,8 +29,8 @@ EXITS = "cli/exits.py"
 CLOCK = "clock.py"
 FACES = ("cli/", "dashboard/")
 # The engine may panic in ways that derive from BaseException, so the processes it runs in are houses of their own.
-ENGINE_PROCESSES = frozenset({"engine/child.py", "engine/rest/__main__.py"})
-BROAD_PLACES = frozenset({EXITS, "engine/child.py", "engine/rest/shards.py"})
+ENGINE_PROCESSES = frozenset({"engine/child.py", "engine/halves.py", "engine/rest/__main__.py"})
+BROAD_PLACES = frozenset({EXITS, "engine/child.py", "engine/halves.py", "engine/rest/shards.py"})
 
 CLOCK_NAMES = frozenset(
     f"time.{name}{suffix}" for name in ("time", "monotonic", "perf_counter", "process_time") for suffix in ("", "_ns")
@@ -195,7 +195,7 @@ def broad_excepts(module: Module) -> list[str]:
 
 
 def catches_broadly(module: Module) -> list[str]:
-    """One broad handler where errors become exits, and one at each of the engine's two borders; none elsewhere."""
+    """One broad handler where errors become exits, and one at each of the engine's borders; none elsewhere."""
     found = broad_excepts(module)
     return found[1:] if str(module.path) in BROAD_PLACES else found
 
