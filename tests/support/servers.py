@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["API_KEY", "READ_ONLY_API_KEY", "RunningServer", "start_embedded", "start_real"]
+__all__ = ["API_KEY", "READ_ONLY_API_KEY", "NotStarted", "RunningServer", "start_embedded", "start_real"]
 
 API_KEY = "key-for-tests"
 READ_ONLY_API_KEY = "read-only-key-for-tests"

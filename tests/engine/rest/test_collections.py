@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from qdrant_client import models as m
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from support.servers import RunningServer
+from support.servers import NotStarted, RunningServer, start_embedded
 
 UUIDS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(10)]
 
@@ -216,3 +217,9 @@ def test_a_missing_collection_is_a_404_and_a_second_one_a_409(server: RunningSer
     with pytest.raises(UnexpectedResponse) as twice:
         client.create_collection("memories", vectors_config=m.VectorParams(size=4, distance=m.Distance.DOT))
     assert twice.value.status_code == 409
+
+
+def test_a_data_directory_is_served_by_one_process(fresh_embedded: RunningServer, tmp_path: Path) -> None:
+    with pytest.raises(NotStarted, match="served by another process"):
+        start_embedded(fresh_embedded.data_dir)
+    assert fresh_embedded.call("GET", "/collections")[0] == 200

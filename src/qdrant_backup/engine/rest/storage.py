@@ -12,15 +12,19 @@ import secrets
 import shutil
 import threading
 import uuid
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import IO, TYPE_CHECKING
 
 from qdrant_backup.engine.rest.answers import ApiError, already_exists, bad_input, collection_missing, not_found
 from qdrant_backup.engine.rest.collection import Collection
 from qdrant_backup.engine.rest.defaults import changed_config, check_name, complete_config
 from qdrant_backup.engine.rest.registry import Record, Registry
 from qdrant_backup.engine.rest.schema import edge_config
+from qdrant_backup.errors import Locked
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two servers on one directory fail at the engine's own log
+    fcntl = None
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,12 +35,32 @@ if TYPE_CHECKING:
 __all__ = ["Storage"]
 
 
+def _hold(path: Path) -> IO[bytes]:
+    """Take the directory for this process; the lock goes with it, however it ends."""
+    held = path.open("ab")
+    if fcntl is not None:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            held.close()
+            what = f"{path.parent} is being served by another process"
+            raise Locked(what, advice="End the other server, or choose another directory.") from None
+    return held
+
+
 class Storage:
-    """What one server process serves. Only one process may open a data directory at a time.
+    """What one server process serves.
+
+    Args:
+        directory: its data directory; made when missing.
+        clock: the time.
 
     Attributes:
         process_id: telemetry's id, another one after every start.
         peer_id: stays the same across restarts.
+
+    Raises:
+        Locked: another process serves that directory.
     """
 
     def __init__(self, directory: Path, clock: Clock) -> None:
@@ -45,6 +69,8 @@ class Storage:
         self.process_id = str(uuid.uuid4())
         self.lock = threading.RLock()
         self._registry_path = directory / "registry.json"
+        directory.mkdir(parents=True, exist_ok=True)
+        self._held = _hold(directory / "lock")
         for name in ("collections", "snapshots"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.temporary, ignore_errors=True)
@@ -192,7 +218,4 @@ class Storage:
         """Flush everything and let go of the files."""
         for collection in self.collections.values():
             collection.close()
-
-    def copy_of_registry(self) -> JsonObject:
-        """The registry as JSON values."""
-        return msgspec.to_builtins(self._registry)
+        self._held.close()
