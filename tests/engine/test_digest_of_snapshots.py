@@ -133,6 +133,22 @@ def test_what_only_the_wal_holds_counts(tmp_path: Path) -> None:
     assert without.summary.points == 20
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 4999, 12_001])
+def test_two_processes_find_what_one_finds(tmp_path: Path, count: int) -> None:
+    shard = make_shard(tmp_path / "shard", DENSE, dense_points(count))
+    (tmp_path / "archive").write_bytes(collection_archive([shard], DENSE_PARAMS))
+    found = {
+        name: Engine(scratch=tmp_path / "scratch", halve_from_bytes=from_bytes).digest_file(
+            tmp_path / "archive", tmp_path / name
+        )
+        for name, from_bytes in (("one", 1 << 60), ("two", 0))
+    }
+    assert found["one"] == found["two"]
+    assert found["two"].summary.points == count
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
 def test_an_empty_collection(tmp_path: Path) -> None:
     shard = make_shard(tmp_path / "shard", NAMED, [])
     digested, records = digest(tmp_path, collection_archive([shard], NAMED_PARAMS))

@@ -54,8 +54,10 @@ def assert_nothing_left(tmp_path: Path) -> None:
     assert not (tmp_path / "digest").exists()
 
 
-def failure(tmp_path: Path, data: bytes, kind: type[QdrantBackupError]) -> QdrantBackupError:
-    engine = Engine(scratch=tmp_path / "scratch")
+def failure(
+    tmp_path: Path, data: bytes, kind: type[QdrantBackupError], *, halve_from_bytes: int = 1 << 60
+) -> QdrantBackupError:
+    engine = Engine(scratch=tmp_path / "scratch", halve_from_bytes=halve_from_bytes)
     with pytest.raises(kind) as caught, engine.open_digest(tmp_path / "digest") as sink:  # noqa: PT012 - `finish` raises, and what leads to it belongs inside
         sink.write(data)
         sink.finish()
@@ -109,14 +111,18 @@ def test_a_garbled_wal_is_damaged(tmp_path: Path, garbage: bytes) -> None:
         (b"\xff", "memory allocation of"),
     ],
 )
+@pytest.mark.parametrize("halve_from_bytes", [0, 1 << 60])
+@pytest.mark.parametrize("at", [0, 30_000])
 def test_unreadable_payloads_are_damaged_and_take_no_more_than_the_limit(
-    tmp_path: Path, garbage: bytes, said: str
+    tmp_path: Path, garbage: bytes, said: str, halve_from_bytes: int, at: int
 ) -> None:
     shard = make_shard(tmp_path / "shard", DENSE, dense_points(300))
     (page,) = shard.glob("segments/*/payload_storage/page_0.dat")
     with page.open("r+b") as stream:
-        stream.write(garbage * 20_000)
-    error = failure(tmp_path, collection_archive([shard], DENSE_PARAMS, wal=False), IntegrityFailed)
+        stream.seek(at)
+        stream.write(garbage * 5_000)
+    data = collection_archive([shard], DENSE_PARAMS, wal=False)
+    error = failure(tmp_path, data, IntegrityFailed, halve_from_bytes=halve_from_bytes)
     assert said in str(error)
     assert "Fatal Python error" not in str(error)
 

@@ -6,7 +6,9 @@ of the two places that catch everything: the engine's panics derive from `BaseEx
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import gc
 import os
 import shutil
 import signal
@@ -18,8 +20,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 import msgspec
 
 from qdrant_backup.archive.walk import ArchiveWalker
+from qdrant_backup.engine.halves import JudgedError, halved_blocks, is_worth_halving
 from qdrant_backup.engine.opening import Unpacker, shard_directories
-from qdrant_backup.engine.reading import vector_names_of, write_digest
+from qdrant_backup.engine.reading import blocks_of, vector_names_of, write_digest
 from qdrant_backup.engine.verdict import failed_from
 from qdrant_backup.engine.wire import (
     FRAME_HEAD_BYTES,
@@ -30,6 +33,7 @@ from qdrant_backup.engine.wire import (
     Failed,
     Job,
 )
+from qdrant_backup.errors import ContentUnreadable
 
 if TYPE_CHECKING:
     from qdrant_backup.archive.report import ArchiveReport
@@ -56,6 +60,7 @@ class _Channel:
     def __init__(self, source: BinaryIO, answers: int) -> None:
         self._source = source
         self._answers = answers
+        self.descriptors = (source.fileno(), answers)
         self.job = msgspec.json.decode(source.readline(), type=Job)
 
     def send(self, answer: Answer) -> None:
@@ -121,6 +126,8 @@ def _limit_memory(job: Job, apparent_bytes: int) -> None:
 
 def _settle() -> None:
     os.umask(0o077)
+    # Points are plain values without cycles; looking for some in millions of them takes time.
+    gc.disable()
     # Ctrl-C reaches the whole foreground group; the parent decides what becomes of its child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if resource is not None:
@@ -153,9 +160,19 @@ def _digest(channel: _Channel) -> Done:
         channel.alive(report.size_bytes)
 
     alive()
-    summary = write_digest(
-        shard_directories(directory), vector_names_of(report), Path(job.target), Path(job.scratch), alive
-    )
+    names = vector_names_of(report)
+    shards = shard_directories(directory)
+    if shards and not names:
+        raise ContentUnreadable(
+            "The embedded engine cannot open the snapshot", why="the collection has no vectors, only payloads"
+        )
+    scratch = Path(job.scratch)
+    if len(shards) == 1 and is_worth_halving(report.stored_bytes, job.limits.halve_from_bytes, scratch):
+        blocks = halved_blocks(shards[0], names, scratch, alive, channel.descriptors)
+    else:
+        blocks = blocks_of(shards, names, scratch, alive)
+    with contextlib.closing(blocks):
+        summary = write_digest(blocks, names, Path(job.target))
     plain: dict[str, Any] = msgspec.to_builtins(report)
     return Done(summary.points, summary.vector_names, summary.content, plain)
 
@@ -165,6 +182,8 @@ def _answer(channel: _Channel) -> Answer:
         return _digest(channel)
     except _ParentGoneError:
         channel.abandon()
+    except JudgedError as error:
+        return error.failed
     except BaseException as error:  # noqa: BLE001 - the engine's panics are no `Exception`
         return failed_from(error)
 

@@ -131,15 +131,23 @@ class Engine:
         silence_s: how long a child may go without a sign of life; opening an archive in one call gets a second per
             4 MB on top.
         headroom_bytes: how much address space a child gets beyond the files that it maps.
+        halve_from_bytes: from which size on a shard is unpacked twice and read by two processes, where there are two
+            cores and the disk has room to spare.
         with_indexes: open payload indexes too. Without them opening is several times faster for collections that the
             optimizer has not indexed yet, and a damaged payload index goes unnoticed.
     """
 
     def __init__(
-        self, *, scratch: Path, silence_s: float = 300.0, headroom_bytes: int = 1 << 30, with_indexes: bool = True
+        self,
+        *,
+        scratch: Path,
+        silence_s: float = 300.0,
+        headroom_bytes: int = 1 << 30,
+        halve_from_bytes: int = 32 << 20,
+        with_indexes: bool = True,
     ) -> None:
         self._scratch = scratch
-        self._limits = Limits(headroom_bytes=headroom_bytes, silence_s=silence_s)
+        self._limits = Limits(headroom_bytes=headroom_bytes, silence_s=silence_s, halve_from_bytes=halve_from_bytes)
         self._with_indexes = with_indexes
 
     @contextlib.contextmanager

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from qdrant_edge import CountRequest, EdgeShard, ScrollRequest
 
-from qdrant_backup.digest import DigestWriter, record_of
-from qdrant_backup.errors import ContentUnreadable, IntegrityFailed
+from qdrant_backup.digest import HASH_SIZE, KEY_SIZE, DigestWriter, record_of
+from qdrant_backup.errors import IntegrityFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from qdrant_edge import Record
+    from qdrant_edge import PointId, Record
 
     from qdrant_backup.archive.report import ArchiveReport
     from qdrant_backup.model import DigestSummary
 
-__all__ = ["open_shard", "vector_names", "vector_names_of", "write_digest"]
+__all__ = [
+    "blocks_of",
+    "count_points",
+    "open_shard",
+    "opened",
+    "records",
+    "reread",
+    "skip_points",
+    "vector_names",
+    "vector_names_of",
+    "write_digest",
+]
 
 _BATCH_POINTS = 64
 """Points per scroll. The engine's allocator keeps small results warm: 1,000 at a time take half as long again."""
@@ -86,11 +98,26 @@ def _vectors_of(point: Record, known: set[str]) -> dict[str, Any]:
     return cast("dict[str, Any]", vectors)
 
 
-def _records(shard: EdgeShard, names: Sequence[str]) -> Iterator[list[bytes]]:
-    """All records of a shard, in ascending order, in lists of some thousand."""
+def count_points(shard: EdgeShard) -> int:
+    """How many points the shard says it has."""
+    return shard.count(CountRequest(exact=True))
+
+
+def skip_points(shard: EdgeShard, count: int) -> PointId | None:
+    """The id of the point behind the first so many; the shard must have more."""
+    offset: PointId | None = None
+    while count:
+        batch, offset = shard.scroll(
+            ScrollRequest(offset=offset, limit=min(count, _BLOCK_RECORDS), with_payload=False, with_vector=False)
+        )
+        count -= len(batch)
+    return offset
+
+
+def records(shard: EdgeShard, names: Sequence[str], offset: PointId | None = None) -> Iterator[list[bytes]]:
+    """The records of a shard from an id on, in ascending order, in lists of some thousand."""
     known = set(names)
     block: list[bytes] = []
-    offset = None
     while True:
         batch, offset = shard.scroll(
             ScrollRequest(offset=offset, limit=_BATCH_POINTS, with_payload=True, with_vector=True)
@@ -105,86 +132,80 @@ def _records(shard: EdgeShard, names: Sequence[str]) -> Iterator[list[bytes]]:
 
 def _counted(shard: EdgeShard, names: Sequence[str], alive: Callable[[], None]) -> Iterator[list[bytes]]:
     points = 0
-    for block in _records(shard, names):
+    for block in records(shard, names):
         alive()
         points += len(block)
         yield block
-    expected = shard.count(CountRequest(exact=True))
+    expected = count_points(shard)
     if points != expected:
         raise IntegrityFailed(
             "The snapshot contradicts itself", why=f"it has {expected} points, and {points} can be read"
         )
 
 
-def _opened(path: Path, more_flags: int) -> BinaryIO:
+def opened(path: Path, more_flags: int) -> BinaryIO:
+    """A file of this run's own, readable and writable, mode 0600 where `O_CREAT` makes it."""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | more_flags
     return os.fdopen(os.open(path, flags, 0o600), "w+b", buffering=_BUFFER_BYTES)
 
 
-def _reread(stream: BinaryIO, record_size: int) -> Iterator[bytes]:
+def reread(stream: BinaryIO, names: Sequence[str]) -> Iterator[list[bytes]]:
+    """The records in a file from its start, in lists of some thousand."""
+    size = KEY_SIZE + HASH_SIZE * (1 + len(names))
     stream.seek(0)
-    while block := stream.read(record_size * _BLOCK_RECORDS):
-        yield from (block[at : at + record_size] for at in range(0, len(block), record_size))
+    while joined := stream.read(size * _BLOCK_RECORDS):
+        yield [joined[at : at + size] for at in range(0, len(joined), size)]
 
 
-def _merged(runs: Sequence[BinaryIO], record_size: int) -> Iterator[list[bytes]]:
-    block: list[bytes] = []
-    for record in heapq.merge(*(_reread(run, record_size) for run in runs)):
-        block.append(record)
-        if len(block) == _BLOCK_RECORDS:
-            yield block
-            block = []
-    yield block
+def _merged(runs: Sequence[BinaryIO], names: Sequence[str]) -> Iterator[list[bytes]]:
+    flat = [itertools.chain.from_iterable(reread(run, names)) for run in runs]
+    merged = heapq.merge(*flat)
+    while block := list(itertools.islice(merged, _BLOCK_RECORDS)):
+        yield block
 
 
-def _blocks(
+def blocks_of(
     directories: Sequence[Path], names: Sequence[str], scratch: Path, alive: Callable[[], None]
-) -> Iterator[list[bytes]]:
-    """The records of all shards in ascending order; several shards are merged through files, not in memory."""
-    if len(directories) == 1:
-        yield from _counted(open_shard(directories[0]), names, alive)
-        return
-    runs: list[BinaryIO] = []
-    record_size = 0
-    for number, directory in enumerate(directories):
-        shard = open_shard(directory)
-        run = _opened(scratch / f"records-{number}", os.O_CREAT | os.O_EXCL)
-        for block in _counted(shard, names, alive):
-            # Within a shard ids ascend; several records of one id exist only across shards.
-            run.writelines(block)
-            record_size = len(block[0]) if block else record_size
-        shard.close()
-        runs.append(run)
-    if record_size:
-        for block in _merged(runs, record_size):
-            alive()
-            yield block
-
-
-def write_digest(
-    directories: Sequence[Path], names: Iterable[str], target: Path, scratch: Path, alive: Callable[[], None]
-) -> DigestSummary:
-    """Write the digest of unpacked shards to a file and fsync it; its directory is not fsynced.
+) -> Generator[list[bytes]]:
+    """The records of all shards in ascending order; several shards are merged through files, not in memory.
 
     Args:
         directories: the shards; none of them for a collection whose points other peers hold.
-        names: the collection's vector names.
-        target: an empty file.
+        names: the collection's vector names, sorted.
         scratch: a directory for the records of single shards.
         alive: called every few thousand points.
 
     Raises:
-        ContentUnreadable: the collection has no vectors, which the engine cannot represent.
         IntegrityFailed: see `open_shard`; or a shard's points are not as many as it says.
     """
-    names = tuple(sorted(names))
-    if directories and not names:
-        raise ContentUnreadable(
-            "The embedded engine cannot open the snapshot", why="the collection has no vectors, only payloads"
-        )
-    with _opened(target, 0) as stream:
+    if len(directories) == 1:
+        yield from _counted(open_shard(directories[0]), names, alive)
+        return
+    runs: list[BinaryIO] = []
+    for number, directory in enumerate(directories):
+        shard = open_shard(directory)
+        run = opened(scratch / f"records-{number}", os.O_CREAT | os.O_EXCL)
+        for block in _counted(shard, names, alive):
+            # Within a shard ids ascend; several records of one id exist only across shards.
+            run.writelines(block)
+        shard.close()
+        runs.append(run)
+    for block in _merged(runs, names):
+        alive()
+        yield block
+
+
+def write_digest(blocks: Iterable[list[bytes]], names: Iterable[str], target: Path) -> DigestSummary:
+    """Write a digest to a file and fsync it; its directory is not fsynced.
+
+    Args:
+        blocks: the records, ascending.
+        names: the collection's vector names.
+        target: an empty file.
+    """
+    with opened(target, 0) as stream:
         writer = DigestWriter(stream.write, names)
-        for block in _blocks(directories, names, scratch, alive):
+        for block in blocks:
             writer.add(block)
         summary = writer.finish()
         stream.flush()

@@ -43,12 +43,14 @@ class Limits(msgspec.Struct, frozen=True):
         per_core_bytes: address space for each core: its threads' stacks and allocation arenas.
         silence_s: how long it may go without a sign of life.
         slowest_bytes_per_s: how slow opening an archive may be: one call of the engine, during which there is none.
+        halve_from_bytes: from which size of its files on a single shard is read by two processes.
     """
 
     headroom_bytes: int = 1 << 30
     per_core_bytes: int = 64 << 20
     silence_s: float = 300.0
     slowest_bytes_per_s: int = 4_000_000
+    halve_from_bytes: int = 32 << 20
 
     def quiet_s(self, archive_bytes: int) -> float:
         """How long an archive of that size may keep the child silent."""
