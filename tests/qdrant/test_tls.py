@@ -28,14 +28,27 @@ class Authority:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.pem = str(home / "ca.pem")
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=ours",
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", "/CN=ours",
                 "-keyout", str(home / "ca.key"), "-out", self.pem)  # fmt: skip
 
     def context(self, names: str, *, expired: bool = False) -> ssl.SSLContext:
         """A server's context with a certificate for these names."""
         key, request, pem = (str(self.home / f"{abs(hash((names, expired)))}.{end}") for end in ("key", "csr", "pem"))
         (self.home / "ext").write_text(f"subjectAltName={names}\n")
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=server", "-keyout", key, "-out", request)
+        openssl(
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-subj",
+            "/CN=server",
+            "-keyout",
+            key,
+            "-out",
+            request,
+        )
         dates = ("-not_before", "20200101000000Z", "-not_after", "20200201000000Z") if expired else ("-days", "30")
         self._sign(request, pem, dates)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
