@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import random
 import secrets
@@ -266,3 +267,31 @@ def flipped(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The same bytes but for one bit."""
     for number, chunk in enumerate(chunks):
         yield chunk[:-1] + bytes([chunk[-1] ^ 1]) if number == 0 else chunk
+
+
+def archive_bytes(backup: StoredBackup, name: str) -> bytes:
+    return (backup.path / backup.manifest.collections[name].snapshot).read_bytes()
+
+
+def poisoned(archive: bytes) -> bytes:
+    """An archive that unpacks and cannot be loaded: a server drops the old data, and then answers 500."""
+    bad = archive.replace(b'"vector_data"', b'"vector_dat_"')
+    assert bad != archive
+    return bad
+
+
+def upload_instead(archive: Callable[[bytes], bytes] | bytes, *only: str) -> Callable[..., Any]:
+    """A hook that uploads other bytes, under their own checksum, to the named collections (all, when none is named)."""
+
+    def hook(real: Callable[..., Any], name: str, **options: Any) -> Any:
+        if only and name not in only:
+            return real(name, **options)
+        sent = archive(b"".join(options["chunks"]())) if callable(archive) else archive
+        options |= {
+            "chunks": lambda: iter([sent]),
+            "size_bytes": len(sent),
+            "checksum": hashlib.sha256(sent).hexdigest(),
+        }
+        return real(name, **options)
+
+    return hook

@@ -89,9 +89,8 @@ def _touched(target: Target) -> bool:
 
 def _one(session: Session, name: CollectionName, earlier: Earlier) -> TargetReport:
     target = session.target(name)
-    if target.state is TargetState.ROLLED_BACK:
-        outcome = Outcome.UNTOUCHED if not _touched(target) else Outcome.PREVIOUS
-        return TargetReport(name, target.source, outcome if target.prior.existed else Outcome.GONE)
+    if target.state is TargetState.ROLLED_BACK and _touched(target):
+        return TargetReport(name, target.source, Outcome.PREVIOUS if target.prior.existed else Outcome.GONE)
     if not _touched(target):
         session.mark(name, state=TargetState.ROLLED_BACK)
         return TargetReport(name, target.source, Outcome.UNTOUCHED, target.prior.points or 0)

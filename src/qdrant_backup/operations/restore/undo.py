@@ -304,8 +304,9 @@ def _one(session: Session, name: CollectionName, earlier: Earlier) -> TargetRepo
         content_after=done.judged.content,
         versions_after=fingerprint(session.ports, name) if earlier.prior.existed else None,
     )
-    if earlier.prior.existed:
+    if done.outcome is Outcome.PREVIOUS:
         session.tell(SnapshotUploaded(name))
+    if earlier.prior.existed:
         session.tell(CollectionRecovered(name, done.judged.unverified))
     return TargetReport(name, name, done.outcome, points, done.judged.unverified)
 
