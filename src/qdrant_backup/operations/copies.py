@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime, timedelta, timezone
@@ -57,9 +58,17 @@ class ServerCopies:
             backup_id=self._backup_id,
         )
         file = self._intents.record(intent)
-        future = aside(lambda: server.create_snapshot(name), f"snapshot of {name}")
+        future = aside(lambda: self._created(name, file), f"snapshot of {name}")
         self._begun[name] = (file, future)
         return future
+
+    def _created(self, name: CollectionName, file: IntentFile) -> SnapshotDescription:
+        snapshot = self._ports.server.create_snapshot(name)
+        # With its name in the note a run that is killed from now on leaves no doubt whose it is. A disk that is too full
+        # for that is no reason to lose sight of the snapshot here: then it must still be removed.
+        with contextlib.suppress(QdrantBackupError):
+            self._intents.answered(file, snapshot.name)
+        return snapshot
 
     def remove(self, name: CollectionName) -> bool:
         """Remove the snapshot that was begun for the collection; whether it is gone from the server."""
@@ -74,10 +83,10 @@ class ServerCopies:
         except QdrantBackupError:
             self._intents.forget(file)
             return True
-        return self._remove(self._intents.answered(file, snapshot))
+        return self._remove(file, snapshot)
 
-    def _remove(self, file: IntentFile) -> bool:
-        name, snapshot = file.intent.collection, file.intent.snapshot
+    def _remove(self, file: IntentFile, snapshot: str) -> bool:
+        name = file.intent.collection
         try:
             gone = self._ports.server.delete_snapshot(name, snapshot)
         except QdrantBackupError as error:
