@@ -86,14 +86,24 @@ def _run(cli: click.Command, words: Sequence[str], invocation: Invocation) -> in
         result = cli.main(list(words), prog_name="qdrant-backup", standalone_mode=False, obj=invocation)
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except click.Abort:
-        raise Interrupted(signal.SIGINT) from None
+    except click.Abort as abort:
+        raise _stop_behind(abort) from None
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "qdrant-backup"
         raise UsageError(error.format_message(), advice=f"See `{command} --help`.") from None
     except click.ClickException as error:
         raise UsageError(error.format_message()) from None
     return result if isinstance(result, int) else 0
+
+
+def _stop_behind(abort: click.Abort) -> Interrupted:
+    """The signal that ended the command: click makes one error of every KeyboardInterrupt and of the end of input."""
+    link: BaseException | None = abort
+    while link is not None:
+        if isinstance(link, Interrupted):
+            return link
+        link = link.__cause__ or link.__context__
+    return Interrupted(signal.SIGINT)
 
 
 def _report(console: Any, error: QdrantBackupError, code: int, *, as_json: bool) -> None:
@@ -110,6 +120,8 @@ def _report(console: Any, error: QdrantBackupError, code: int, *, as_json: bool)
     }
     if error.collection:
         fields["collection"] = error.collection
+    if error.outcomes:
+        fields["outcomes"] = dict(error.outcomes)
     console.error_json({"error": fields})
 
 
