@@ -9,6 +9,7 @@ reading the environment and the files is `cli/`'s work. `docs/settings.md` lists
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ __all__ = ["VARIABLES", "Layer", "Settings", "Value", "Variable", "resolve"]
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 _LAST_PORT = 65535
+_USER = re.compile(r"//[^/]*@")
 
 
 def _text(text: str) -> str:
@@ -270,7 +272,7 @@ def _parsed(variable: Variable, text: str, source: str) -> Any:
         return variable.parse(text)
     except ValueError as error:
         raise UsageError(
-            f"{variable.name} is {text!r} ({source})",
+            f"{variable.name} is {_USER.sub('//' + MASK + '@', text)!r} ({source})",
             why=str(error),
             advice=f"Correct {variable.name}; `qdrant-backup config show` lists every setting and where it comes from.",
         ) from None
