@@ -5,7 +5,7 @@
     run      deletes, one backup after the other
 
 Only what is older than the days asked for goes, and never the newest good backup of a collection of a server. Good means:
-every byte was read and matches, now. A backup in which a collection has shrunk to less than half does not take the place
+every byte was read and matches, now; one that is dated in the future does not count. A backup in which a collection has shrunk to less than half does not take the place
 of the last larger one: both stay. What is no valid backup is not touched.
 """
 
@@ -39,11 +39,16 @@ _SHRUNKEN = 2
 
 @dataclasses.dataclass(frozen=True)
 class Fate:
-    """What becomes of one backup, and why."""
+    """What becomes of one backup, and why.
+
+    Attributes:
+        needed: it stays whatever the policy says, so its bytes must be good.
+    """
 
     backup: StoredBackup
     stays: bool
     reason: str
+    needed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +89,12 @@ def plan(
         damaged: ids of backups whose bytes were read and do not match; they never count as good.
     """
     border = now - timedelta(days=keep_days)
-    good = [entry.backup for entry in entries if entry.backup.is_whole and entry.backup.backup_id not in damaged]
+    # A clock that once stood in the future must not make its backup the newest one for years.
+    good = [
+        entry.backup
+        for entry in entries
+        if entry.backup.is_whole and entry.backup.backup_id not in damaged and entry.backup.finished_at <= now
+    ]
     floor = _floor(good)
     return PrunePlan(tuple(_fate(entry, border, floor.get(entry.backup.backup_id), damaged) for entry in entries))
 
@@ -92,7 +102,7 @@ def plan(
 def _fate(entry: Listed, border: datetime, needed: str | None, damaged: Collection[BackupId]) -> Fate:
     backup = entry.backup
     if needed:
-        return Fate(backup, stays=True, reason=needed)
+        return Fate(backup, stays=True, reason=needed, needed=True)
     if entry.pinned:
         return Fate(backup, stays=True, reason=f"pinned: {entry.pinned}")
     if not backup.is_whole or backup.backup_id in damaged:
@@ -132,7 +142,7 @@ def prune_plan(ports: Ports, keep_days: int) -> PrunePlan:
     sound: set[BackupId] = set()
     while True:
         decided = plan(entries, now=ports.clock.now(), keep_days=keep_days, damaged=damaged)
-        unread = [fate.backup for fate in decided.fates if fate.stays and fate.backup.backup_id not in sound | damaged]
+        unread = [fate.backup for fate in decided.fates if fate.needed and fate.backup.backup_id not in sound | damaged]
         # Only where something is to go does it matter whether what stays is good.
         if not decided.doomed or not unread:
             return dataclasses.replace(decided, untouched=tuple(invalid.path for invalid in found.invalid))
