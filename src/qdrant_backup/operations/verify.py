@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from qdrant_backup.archive.walk import ArchiveWalker
 from qdrant_backup.digest import DigestReader
 from qdrant_backup.errors import ContentUnreadable, IntegrityFailed
-from qdrant_backup.operations.levels import remember
+from qdrant_backup.operations.levels import try_to_remember
 from qdrant_backup.storage.catalogue import Level
 from qdrant_backup.storage.verify import check_files
 
@@ -130,8 +130,8 @@ def _compare(backup: StoredBackup, entry: CollectionEntry, digested: Digested) -
 
 def _note(verdict: Verdict, ports: Ports) -> None:
     if verdict.damage:
-        remember(ports, verdict.backup, Level.FILES, failed=verdict.damage[0])
+        try_to_remember(ports, verdict.backup, Level.FILES, failed=verdict.damage[0])
     elif verdict.unjudged:
-        remember(ports, verdict.backup, Level.ARCHIVE)
+        try_to_remember(ports, verdict.backup, Level.ARCHIVE)
     else:
-        remember(ports, verdict.backup, verdict.level)
+        try_to_remember(ports, verdict.backup, verdict.level)
