@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdrant_backup.errors import BackupNotFound, QdrantBackupError, RefusedForSafety, UsageError
+from qdrant_backup.errors import BackupNotFound, NotWritable, QdrantBackupError, RefusedForSafety, UsageError
 from qdrant_backup.layout import (
     INTENTS,
     UNDO,
@@ -169,6 +169,8 @@ class BackupDirectory:
     def _names(self) -> list[str]:
         if not self.root.exists():
             return []
+        if not self.root.is_dir():
+            raise NotWritable(f"{self.root} is no backup directory", why="it is a file, not a directory")
         with reading(self.root):
             return os.listdir(self.root)  # noqa: PTH208 - only the names are needed, and there can be many
 

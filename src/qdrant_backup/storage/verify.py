@@ -150,6 +150,9 @@ def _check_sums(backup: StoredBackup) -> list[Finding]:
     wrong = [file.path for file in backup.manifest.files if listed.get(file.path) != file.sha256]
     if wrong:
         return [Finding(CHECKSUMS, FindingKind.SHA256, f"it differs from the manifest about {wrong[0]}")]
+    written = [(backup.manifest_sha256, MANIFEST), *((file.sha256, file.path) for file in backup.manifest.files)]
+    if text != "".join(f"{sha256}  {name}\n" for sha256, name in written):
+        return [Finding(CHECKSUMS, FindingKind.SHA256, "it is not as it was written: `sha256sum -c` may not read it")]
     return []
 
 
