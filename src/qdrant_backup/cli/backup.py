@@ -6,12 +6,11 @@ from typing import Any
 
 import click
 
-from qdrant_backup.cli.lines import BackupLines, backup_summary, title
+from qdrant_backup.cli.lines import BackupLines, Warnings, backup_summary, title
 from qdrant_backup.cli.options import json_option, server_options
 from qdrant_backup.cli.wiring import Wiring
 from qdrant_backup.operations.backup import BackupRequest
 from qdrant_backup.operations.backup import backup as make_backup
-from qdrant_backup.operations.events import say_nothing
 from qdrant_backup.operations.listing import look_at, show_json
 
 __all__ = ["backup"]
@@ -43,10 +42,12 @@ def backup(invocation: Any, **flags: Any) -> None:
     as_json = flags["as_json"]
     if not as_json:
         title(wiring.console, "AI Memory Backup")
-    with wiring.ports(say_nothing if as_json else BackupLines(wiring.console)) as ports:
+    warnings = Warnings(wiring.console)
+    with wiring.ports(warnings if as_json else BackupLines(wiring.console), makes_directory=True) as ports, warnings:
         report = make_backup(request, ports)
     if as_json:
-        wiring.console.json(show_json(look_at(wiring.directory, str(report.backup.path))))
+        shown = show_json(look_at(wiring.directory, str(report.backup.path)))
+        wiring.console.json({**shown, "warnings": list(dict.fromkeys([*shown["warnings"], *warnings.texts]))})
     else:
         backup_summary(wiring.console, report.backup)
     if report.config_error is not None:

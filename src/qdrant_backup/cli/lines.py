@@ -11,11 +11,13 @@ from qdrant_backup.operations import events
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typing_extensions import Self
+
     from qdrant_backup.cli.console import Console
     from qdrant_backup.operations.events import Event
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["BackupLines", "RestoreLines", "aside", "backup_summary", "title"]
+__all__ = ["BackupLines", "RestoreLines", "Warnings", "aside", "backup_summary", "title"]
 
 
 def title(console: Console, text: str) -> None:
@@ -75,6 +77,29 @@ def aside(console: Console, event: Event) -> None:
         console.warning(event.text)
     elif isinstance(event, events.Note):
         console.error_line(f"  {visible(event.text)}")
+
+
+class Warnings:
+    """Keeps warnings for a JSON document; when the run fails, and there is none, each is a line on standard error.
+
+    Use as a context manager around the run.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.texts: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Keep a warning; other events are not for a JSON document."""
+        if isinstance(event, events.Warned):
+            self.texts.append(event.text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for text in self.texts if kind is not None else ():
+            self._console.error_json({"warning": text})
 
 
 def backup_summary(console: Console, backup: StoredBackup) -> None:

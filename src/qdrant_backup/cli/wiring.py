@@ -109,12 +109,15 @@ class Wiring:
         return Server(Http(target, clock=SystemClock()))
 
     @contextlib.contextmanager
-    def ports(self, tell: Callable[[Event], None], *, into_url: str | None = None) -> Generator[Ports]:
+    def ports(
+        self, tell: Callable[[Event], None], *, into_url: str | None = None, makes_directory: bool = False
+    ) -> Generator[Ports]:
         """Everything an operation acts through.
 
         Args:
             tell: takes the events.
             into_url: another server than the settings name; it gets `QDRANT_INTO_API_KEY` and never `QDRANT_API_KEY`.
+            makes_directory: the backup directory is made before anything is unpacked.
         """
         from qdrant_backup.cli.progress import progress_on
         from qdrant_backup.clock import SystemClock
@@ -128,7 +131,9 @@ class Wiring:
         try:
             yield Ports(
                 server=self.server(into_url or settings.url, key),
-                engine=Engine(scratch=_scratch(directory.root), silence_s=settings.get("silence_timeout")),
+                engine=Engine(
+                    scratch=_scratch(directory.root, makes_directory), silence_s=settings.get("silence_timeout")
+                ),
                 directory=directory,
                 installation=Installation(self.install_dir),
                 clock=SystemClock(),
@@ -144,9 +149,9 @@ class Wiring:
                 (directory.root / SCRATCH).rmdir()
 
 
-def _scratch(root: Path) -> Path:
+def _scratch(root: Path, will_be: bool) -> Path:
     """Where archives are unpacked: beside the backups, on the disk whose room is checked; never so as to create it."""
-    return root / SCRATCH if root.is_dir() else Path(tempfile.gettempdir())
+    return root / SCRATCH if will_be or root.is_dir() else Path(tempfile.gettempdir())
 
 
 def _installation_layers(directory: Path) -> list[Layer]:
