@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from qdrant_backup.cli.exits import run
+from qdrant_backup.cli.main import cli
 from support.servers import API_KEY, RunningServer
 
-__all__ = ["CommandLine", "Ran", "tree_of"]
+__all__ = ["CommandLine", "Ran", "tree_of", "until"]
 
 PROGRAM = [sys.executable, "-c", "from qdrant_backup.cli.main import main; main()"]
 KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "PYTHONPATH", "VIRTUAL_ENV")
@@ -115,6 +121,20 @@ class CommandLine:
     def run(self, *words: str | Path, env: Mapping[str, str | None] | None = None, **options: Any) -> Ran:
         return self.ended(self.start(*words, env=env, **options))
 
+    def inside(self, *words: str | Path, env: Mapping[str, str | None] | None = None) -> Ran:
+        """The same in this process: a second saved where no process's end, signal or stream is in question."""
+        out, err = io.StringIO(), io.StringIO()
+        given = self.environment(env)
+        with (
+            mock.patch.dict(os.environ, given, clear=True),
+            Path(os.devnull).open() as nothing,
+            mock.patch.object(sys, "stdin", nothing),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = run(cli, list(map(str, words)), self.directory)
+        return Ran(code, out.getvalue(), err.getvalue())
+
     def published(self) -> list[Path]:
         """The published backups, oldest first."""
         if not self.backups.is_dir():
@@ -135,8 +155,16 @@ def tree_of(root: Path) -> dict[str, tuple[int, bytes]]:
         mode = path.lstat().st_mode
         data = b""
         if path.is_symlink():
-            data = os.fsencode(os.readlink(path))
+            data = os.fsencode(path.readlink())
         elif path.is_file():
             data = path.read_bytes()
         found[path.relative_to(root).as_posix()] = (mode, data)
     return found
+
+
+def until(happened: Callable[[], bool], process: Any) -> None:
+    """Wait until something happened or the process ended."""
+    deadline = time.monotonic() + LONGEST_S
+    while not happened() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

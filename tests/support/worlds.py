@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from qdrant_backup.digest import DigestWriter, record_of
 from support.restoring import Lab, named_config, path_of, points_of
 from support.servers import RunningServer
-
-from qdrant_backup.digest import DigestWriter, record_of
 
 __all__ = ["ODD_NAMES", "content_by_client", "rich_world", "small_world"]
 
