@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from support.servers import API_KEY, RunningServer
-
 from qdrant_backup.clock import Clock, SystemClock
 from qdrant_backup.engine.engine import Engine
 from qdrant_backup.installation.installation import Installation
@@ -35,6 +33,7 @@ from qdrant_backup.secret import Secret
 from qdrant_backup.storage.directory import BackupDirectory
 from qdrant_backup.storage.journal import Journal, JournalFile
 from qdrant_backup.storage.stored import StoredBackup
+from support.servers import API_KEY, RunningServer
 
 __all__ = ["Lab", "NoisyServer", "named_config", "path_of", "plain_config", "points_of"]
 

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.original_backup import unpack_original_backup
-from support.restoring import Lab, points_of
-from support.servers import READ_ONLY_API_KEY
 
 from qdrant_backup.errors import (
     AccessDenied,
@@ -30,6 +27,9 @@ from qdrant_backup.errors import (
 )
 from qdrant_backup.operations.backup import BackupRequest, backup
 from qdrant_backup.storage.stored import StoredBackup
+from support.original_backup import unpack_original_backup
+from support.restoring import Lab, points_of
+from support.servers import READ_ONLY_API_KEY
 
 
 @pytest.fixture

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from qdrant_backup.errors import CollectionFailed, ConnectionFailed, Interrupted, Locked, ServerRefused
+from qdrant_backup.qdrant.failures import Unanswered
 from support.restoring import (
     Lab,
     archive_bytes,
@@ -19,9 +22,6 @@ from support.restoring import (
     upload_instead,
 )
 from support.servers import RunningServer
-
-from qdrant_backup.errors import CollectionFailed, ConnectionFailed, Interrupted, Locked, ServerRefused
-from qdrant_backup.qdrant.failures import Unanswered
 
 INDEXES = {"group": "keyword", "rank": {"type": "integer", "lookup": True, "range": True}}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from qdrant_backup.operations.restore.differences import differences, index_changes, normal_config, version_verdict
 from qdrant_backup.operations.expiry import witnessed_age
+from qdrant_backup.operations.restore.differences import differences, index_changes, normal_config, version_verdict
 
 BASE: dict[str, Any] = {
     "params": {

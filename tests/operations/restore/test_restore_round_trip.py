@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.restoring import Lab, named_config, path_of, points_of
 
 from qdrant_backup.operations.events import (
     AliasRestored,
@@ -18,6 +17,7 @@ from qdrant_backup.operations.events import (
     SnapshotUploaded,
 )
 from qdrant_backup.operations.restore.outcome import Outcome
+from support.restoring import Lab, named_config, path_of, points_of
 
 INDEXES = {
     "group": {"type": "keyword", "is_tenant": True},

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.restoring import Lab, path_of, plain_config, points_of, upload_instead
 
 from qdrant_backup.errors import CollectionFailed, Interrupted, RefusedForSafety, ServerRefused
 from qdrant_backup.operations.restore.outcome import Outcome
+from support.restoring import Lab, path_of, plain_config, points_of, upload_instead
 
 UPLOAD = "POST /collections/*/snapshots/upload"
 

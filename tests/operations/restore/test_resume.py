@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.restoring import Lab, path_of, points_of
 
 from qdrant_backup.errors import IntegrityFailed, NotUndoable, RefusedForSafety
 from qdrant_backup.operations.restore.resume import plan_resume
+from support.restoring import Lab, path_of, points_of
 
 INDEXES = {"rank": "integer"}
 

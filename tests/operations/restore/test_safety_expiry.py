@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.restoring import Lab, points_of, poisoned, upload_instead
-from support.servers import RunningServer
 
 from qdrant_backup.clock import SystemClock
 from qdrant_backup.errors import CollectionFailed, NotUndoable
 from qdrant_backup.operations.expiry import expire_safety
 from qdrant_backup.storage.lock import DirectoryLock
+from support.restoring import Lab, points_of, poisoned, upload_instead
+from support.servers import RunningServer
 
 
 class Shifted(SystemClock):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.restoring import Lab, points_of, upload_instead
-from support.servers import RunningServer
 
 from qdrant_backup.clock import SystemClock
 from qdrant_backup.errors import CollectionFailed, NotUndoable, RefusedForSafety
 from qdrant_backup.operations.restore.undo import plan_undo
+from support.restoring import Lab, points_of, upload_instead
+from support.servers import RunningServer
 
 INDEXES = {"rank": "integer"}
 
