@@ -26,7 +26,7 @@ from support.shards import (
     collection_archive,
     dense_points,
     make_shard,
-    points_of,
+    points_in,
     records_of,
     shard_items,
 )
@@ -133,7 +133,7 @@ def test_what_only_the_wal_holds_counts(tmp_path: Path) -> None:
     assert without.summary.points == 20
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 4999, 12_001])
+@pytest.mark.parametrize("count", [0, 1, 9_001])
 def test_two_processes_find_what_one_finds(tmp_path: Path, count: int) -> None:
     shard = make_shard(tmp_path / "shard", DENSE, dense_points(count))
     (tmp_path / "archive").write_bytes(collection_archive([shard], DENSE_PARAMS))
@@ -236,8 +236,9 @@ def test_a_real_servers_snapshots_hold_exactly_the_points_that_it_had(tmp_path: 
     (tmp_path / "opened").mkdir()
     unpack_archive([snapshot.read_bytes()], tmp_path / "opened")
     (shard,) = shard_directories(tmp_path / "opened")
+    points = points_in(shard)
     found = {}
-    for point_id, (payload, vectors) in points_of(shard).items():
+    for point_id, (payload, vectors) in points.items():
         plain = [payload, {name: _as_json(vector) for name, vector in vectors.items()}]
         text = json.dumps(plain, sort_keys=True).encode()
         found[str(point_id)] = hashlib.blake2b(text, digest_size=12).hexdigest()
@@ -249,8 +250,8 @@ def test_a_real_servers_snapshots_hold_exactly_the_points_that_it_had(tmp_path: 
     names = digested.summary.vector_names
     with target.open("rb") as stream:
         records = list(DigestReader(stream).records())
-    assert records == records_of(shard, names)
+    assert records == sorted(record_of(i, payload, vectors, names) for i, (payload, vectors) in points.items())
     assert records == sorted(
         record_of(str(i) if not isinstance(i, int) else i, payload, {n: _as_json(v) for n, v in vectors.items()}, names)
-        for i, (payload, vectors) in points_of(shard).items()
+        for i, (payload, vectors) in points.items()
     )

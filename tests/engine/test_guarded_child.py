@@ -112,15 +112,13 @@ def test_a_garbled_wal_is_damaged(tmp_path: Path, garbage: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("halve_from_bytes", [0, 1 << 60])
-@pytest.mark.parametrize("at", [0, 30_000])
 def test_unreadable_payloads_are_damaged_and_take_no_more_than_the_limit(
-    tmp_path: Path, garbage: bytes, said: str, halve_from_bytes: int, at: int
+    tmp_path: Path, garbage: bytes, said: str, halve_from_bytes: int
 ) -> None:
     shard = make_shard(tmp_path / "shard", DENSE, dense_points(300))
     (page,) = shard.glob("segments/*/payload_storage/page_0.dat")
     with page.open("r+b") as stream:
-        stream.seek(at)
-        stream.write(garbage * 5_000)
+        stream.write(garbage * 20_000)
     data = collection_archive([shard], DENSE_PARAMS, wal=False)
     error = failure(tmp_path, data, IntegrityFailed, halve_from_bytes=halve_from_bytes)
     assert said in str(error)

@@ -14,6 +14,7 @@ import qdrant_edge as edge
 
 from qdrant_backup.archive import tar
 from qdrant_backup.digest import record_of
+from qdrant_backup.engine.halves import _copy_with_holes
 from support.archives import LOCAL, Item, archive
 
 DENSE = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=4, distance=edge.Distance.Cosine))
@@ -67,19 +68,25 @@ def make_shard(
     return directory
 
 
-def points_of(directory: Path) -> dict[Any, tuple[dict[str, Any], dict[str, Any]]]:
-    """Payload and vectors of each point, read with the engine from a copy."""
-    copy = directory.with_name(f"{directory.name}-copy-{uuid.uuid4().hex}")
-    shutil.copytree(directory, copy)
-    shard = edge.EdgeShard.load(str(copy))
+def points_in(directory: Path) -> dict[Any, tuple[dict[str, Any], dict[str, Any]]]:
+    """Payload and vectors of each point; the engine may write into the directory."""
+    shard = edge.EdgeShard.load(str(directory))
     points, offset = shard.scroll(edge.ScrollRequest(limit=100_000, with_payload=True, with_vector=True))
     assert offset is None
     shard.close()
-    shutil.rmtree(copy)
     return {
         point.id: (point.payload or {}, point.vector if isinstance(point.vector, dict) else {"": point.vector})
         for point in points
     }
+
+
+def points_of(directory: Path) -> dict[Any, tuple[dict[str, Any], dict[str, Any]]]:
+    """The same, from a copy that leaves the holes in the files as they are."""
+    copy = directory.with_name(f"{directory.name}-copy-{uuid.uuid4().hex}")
+    shutil.copytree(directory, copy, copy_function=_copy_with_holes)
+    points = points_in(copy)
+    shutil.rmtree(copy)
+    return points
 
 
 def records_of(directory: Path, names: Sequence[str]) -> list[bytes]:

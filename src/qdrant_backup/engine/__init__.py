@@ -1,9 +1,10 @@
 """The embedded engine: unpack a snapshot, open it in a guarded child process, take its digest.
 
 opening.unpack_archive(chunks, directory, wanted=all) -> ArchiveReport
-    opening.shard_directories(directory) -> list[Path]
-    engine.Engine(scratch=..., silence_s=...)
-        .open_digest(target) -> context manager of a DigestSink: write(chunk), finish() -> Digested
-        .digest_file(archive, target, progress) -> Digested
-    child           the child process itself; nobody imports it
+opening.shard_directories(directory) -> list[Path]
+engine.Engine(scratch=..., silence_s=..., headroom_bytes=..., halve_from_bytes=..., with_indexes=...)
+    .open_digest(target, name=...) -> context manager of a DigestSink: write(chunk), finish() -> Digested
+    .digest_file(archive, target, progress) -> Digested
+child           the child process itself; `wire.py` is what it and `parent.py` say to each other
+rest            the embedded server
 """
