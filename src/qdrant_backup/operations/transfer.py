@@ -10,7 +10,7 @@ import dataclasses
 from collections import deque
 from typing import TYPE_CHECKING
 
-from qdrant_backup.errors import CollectionMissing
+from qdrant_backup.errors import CollectionFailed, CollectionMissing, ServerRefused
 from qdrant_backup.layout import digest_path, snapshot_path
 from qdrant_backup.manifest import Skipped
 from qdrant_backup.operations.capture import Capture, Places
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from qdrant_backup.errors import OperationFailed
     from qdrant_backup.model import CollectionName
     from qdrant_backup.operations.capture import Captured, Found
     from qdrant_backup.operations.ports import Ports
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from qdrant_backup.storage.partial import PartialBackup
 
 __all__ = ["Taken", "Transfer"]
+
+_PERHAPS_VANISHED = (CollectionMissing, CollectionFailed, ServerRefused)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Transfer:
         self._open.append(coming)
         try:
             capture.begin()
-        except CollectionMissing as error:
+        except _PERHAPS_VANISHED as error:
             self._skip(coming, error)
             return None
         return coming
@@ -110,16 +113,21 @@ class Transfer:
     def _transferred(self, current: _OnTheWay) -> bool:
         try:
             current.capture.transfer()
-        except CollectionMissing as error:
+        except _PERHAPS_VANISHED as error:
             self._skip(current, error)
             return False
         current.file.close()
         return True
 
-    def _skip(self, coming: _OnTheWay, error: CollectionMissing) -> None:
+    def _skip(self, coming: _OnTheWay, error: OperationFailed) -> None:
+        """Go on without a collection that is no longer there; an error that has another cause is raised."""
         name = coming.found.name
-        if name in self._named:
+        if not isinstance(error, CollectionMissing) and name in self._ports.server.collections():
             raise error
+        if name in self._named:
+            raise CollectionMissing(
+                f"collection {name!r} vanished while it was backed up", why=str(error), collection=name
+            ) from error
         self._open.remove(coming)
         coming.capture.close()
         self._partial.drop(snapshot_path(name))
