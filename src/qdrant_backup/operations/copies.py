@@ -26,6 +26,8 @@ __all__ = ["ServerCopies", "remove_left_behind"]
 
 _SECOND_IN_NAME = re.compile(r"-(\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2})\.snapshot$")
 _NEAR = timedelta(seconds=10)
+_SECOND_S = 1.1
+_RECENT = timedelta(days=1)  # By our clock; the server's may go wrong by hours.
 # How long an ended run waits for a creation that is still running on the server, so as to remove its snapshot at once.
 # Past that the note on disk stays, and the next run removes it.
 _LAST_WAIT_S = 20.0
@@ -63,12 +65,19 @@ class ServerCopies:
         return future
 
     def _created(self, name: CollectionName, file: IntentFile) -> SnapshotDescription:
+        # A server names a snapshot by the second, and overwrites one of the same second: that one may be the user's.
+        if any(self._is_recent(existing) for existing in file.intent.existing):
+            self._ports.clock.sleep(_SECOND_S)
         snapshot = self._ports.server.create_snapshot(name)
         # With its name in the note a run that is killed from now on leaves no doubt whose it is. A disk that is too full
         # for that is no reason to lose sight of the snapshot here: then it must still be removed.
         with contextlib.suppress(QdrantBackupError):
             self._intents.answered(file, snapshot.name)
         return snapshot
+
+    def _is_recent(self, snapshot: str) -> bool:
+        made = _second_in(snapshot)
+        return made is not None and abs(self._ports.clock.now() - made) < _RECENT
 
     def remove(self, name: CollectionName) -> bool:
         """Remove the snapshot that was begun for the collection; whether it is gone from the server."""
@@ -146,8 +155,16 @@ def _settle(ports: Ports, file: IntentFile) -> bool:
 
 
 def _begun_with(snapshot: str, intent: SnapshotIntent) -> bool:
+    moment = _second_in(snapshot)
+    return moment is not None and abs(moment - (intent.server_time or intent.begun_at)) <= _NEAR
+
+
+def _second_in(snapshot: str) -> datetime | None:
+    """The second that a snapshot's name says it was made in, by the server's clock; None where it says none."""
     match = _SECOND_IN_NAME.search(snapshot)
     if match is None:
-        return False
-    moment = datetime.strptime(match[1], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=timezone.utc)
-    return abs(moment - (intent.server_time or intent.begun_at)) <= _NEAR
+        return None
+    try:
+        return datetime.strptime(match[1], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
