@@ -153,6 +153,7 @@ class OperationFailed(QdrantBackupError):
     """A step failed and nothing more specific is known."""
 
     codes = ExitCodes(backup=2, restore=4, others=2)
+    default_advice = "`qdrant-backup check` looks for what could keep this from working; Qdrant's own log may say more."
 
 
 class CollectionFailed(OperationFailed):

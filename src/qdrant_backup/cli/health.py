@@ -47,7 +47,11 @@ def status(invocation: Any, **flags: Any) -> None:
         raise found.error
     if found.ailing:
         names = ", ".join(collection.name for collection in found.ailing)
-        raise OperationFailed(f"not every collection answers as it should: {names}", why=found.ailing[0].error)
+        raise OperationFailed(
+            f"not every collection answers as it should: {names}",
+            why=found.ailing[0].error,
+            advice="Look into the server's log, and run `qdrant-backup check`.",
+        )
 
 
 def _lines(found: Status) -> list[str]:
@@ -113,5 +117,7 @@ def check(invocation: Any, **flags: Any) -> None:
     problems = [finding for finding in findings if finding.verdict == "problem"]
     if problems:
         raise OperationFailed(
-            f"{len(problems)} problem(s) found", why="; ".join(f"{found.subject}: {found.detail}" for found in problems)
+            f"{len(problems)} problem(s) found",
+            why="; ".join(f"{found.subject}: {found.detail}" for found in problems),
+            advice=" ".join(dict.fromkeys(found.remedy for found in problems if found.remedy)),
         )
