@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from support.command import CommandLine
 from support.relay import Relay
 from support.restoring import Lab
