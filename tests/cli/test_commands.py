@@ -282,7 +282,7 @@ def test_bash_completes_a_command_and_its_options(embedded_line: CommandLine, on
     script = (
         f'source completion; f="{function}"\n'
         'for words in "qdrant-backup ba" "qdrant-backup prune --kee"; do\n'
-        '  COMP_WORDS=($words); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); "$f" qdrant-backup; echo "${COMPREPLY[@]}"\n'
+        '  COMPREPLY=(); COMP_WORDS=($words); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); "$f" qdrant-backup; echo "${COMPREPLY[@]}"\n'
         "done"
     )
     done = subprocess.run(
