@@ -36,22 +36,22 @@ def start(scratch: Path) -> RunningServer:
     return start_real(scratch / "server") if shutil.which("qdrant") else start_embedded(scratch / "server")
 
 
-def vectors(seed: int) -> Iterator[str]:
+def vectors(seed: int, dimensions: int) -> Iterator[str]:
     """Endless vectors as JSON; a few texts are reused in turn, since writing numbers is not what is measured."""
     chance = random.Random(seed)
-    numbers = [array.array("f", (chance.gauss(0, 1) for _ in range(DIMENSIONS))).tolist() for _ in range(997)]
+    numbers = [array.array("f", (chance.gauss(0, 1) for _ in range(dimensions))).tolist() for _ in range(997)]
     return itertools.cycle([json.dumps(row) for row in numbers])
 
 
-def fill(server: RunningServer, points: int) -> None:
+def fill(server: RunningServer, points: int, name: str = COLLECTION, dimensions: int = DIMENSIONS) -> None:
     """A collection of that many points with payloads like a memory's.
 
     Raises:
         Unavailable: the server refused.
     """
-    path = f"/collections/{COLLECTION}"
-    answers = [server.call("PUT", path, {"vectors": {"size": DIMENSIONS, "distance": "Dot"}})]
-    rows = vectors(17)
+    path = f"/collections/{name}"
+    answers = [server.call("PUT", path, {"vectors": {"size": dimensions, "distance": "Dot"}})]
+    rows = vectors(17, dimensions)
     for begin in range(0, points, BATCH):
         batch = ",".join(
             f'{{"id":{number},"vector":{next(rows)},"payload":'

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from content import POINTS, fill, start
+from content import fill, start
 from measure import Row, Unavailable, measures
 from support.servers import API_KEY
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_MIB = 128.0
+POINTS = 1_000_000
+DIMENSIONS = 4
 STATUS = Path("/proc/self/status")
 # What wait4 says includes the engine's child, and what this process had before it became that Python: it has to say itself.
 CODE = """
@@ -60,7 +62,7 @@ def memory(scratch: Path) -> Iterator[Row]:
         "AI_MEMORY_INSTALL_DIR": str(scratch / "no-installation"),
     }
     try:
-        fill(server, POINTS)
+        fill(server, POINTS, dimensions=DIMENSIONS)
         start_up = peak_mib(["--version"], environment, scratch)
         for arguments in (["backup"], ["restore", "latest", "--force"]):
             ours = peak_mib(arguments, environment, scratch)

@@ -23,7 +23,8 @@ from qdrant_backup.qdrant.server import Server
 from qdrant_backup.qdrant.target import Target
 from qdrant_backup.secret import Secret
 from qdrant_backup.storage.directory import BackupDirectory
-from qdrant_backup.storage.files import file_sha256, read_blocks
+from qdrant_backup.storage.files import read_blocks
+from qdrant_backup.storage.reading import file_sha256
 from support.servers import start_real
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qdrant_backup.cli.console import visible
-from qdrant_backup.cli.lines import aside
 from qdrant_backup.cli.options import json_option, settings_options
 from qdrant_backup.cli.tables import table
 from qdrant_backup.cli.wiring import Wiring
@@ -135,6 +134,7 @@ def verify(invocation: Any, backups: tuple[str, ...], **flags: Any) -> None:
 
     Ends with 5 when one is damaged, and with 7 when `--content` could not judge one.
     """
+    from qdrant_backup.cli.lines import aside
     from qdrant_backup.operations.verify import verify as verify_one
 
     wiring = Wiring(invocation, flags)
