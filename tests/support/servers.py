@@ -161,9 +161,12 @@ class RunningServer:
             self.call("POST", "/collections/aliases", {"actions": [deleted]})
         for collection in self.call("GET", "/collections")[1]["result"]["collections"]:
             path = f"/collections/{urllib.parse.quote(collection['name'], safe='')}"
-            status, answer = self.call("GET", f"{path}/snapshots")
-            for snapshot in answer["result"] if status == 200 else ():
-                self.call("DELETE", f"{path}/snapshots/{urllib.parse.quote(snapshot['name'], safe='')}")
+            status, answer = self.call("GET", path)
+            shards = range(answer["result"]["config"]["params"]["shard_number"]) if status == 200 else ()
+            for place in (path, *(f"{path}/shards/{number}" for number in shards)):
+                status, answer = self.call("GET", f"{place}/snapshots")
+                for snapshot in answer["result"] if status == 200 else ():
+                    self.call("DELETE", f"{place}/snapshots/{urllib.parse.quote(snapshot['name'], safe='')}")
             self.call("DELETE", path)
 
 

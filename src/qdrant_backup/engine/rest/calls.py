@@ -113,7 +113,7 @@ def flag(query: dict[str, str], name: str, *, default: bool) -> bool:
     if given is None:
         return default
     if given not in ("true", "false"):
-        message = f"Deserialize error in query parameters: {name}: provided string was not `true` or `false`"
+        message = "Deserialize error in query parameters: provided string was not `true` or `false`"
         raise ApiError(400, message)
     return given == "true"
 
@@ -180,16 +180,17 @@ RawAnswer = Callable[[Services, "Request"], "Awaitable[Response]"]
 
 
 def raw_endpoint(services: Services, right: str, answer: RawAnswer) -> Callable[[Request], Awaitable[Response]]:
-    """The function Starlette calls for an endpoint that handles bodies itself; rights first, before any body is read."""
-    clock = services.storage.clock
+    """The function Starlette calls for an endpoint that handles bodies itself; rights first, before any body is read.
+
+    What is refused before such an endpoint began is told in plain text, as the server does it.
+    """
 
     async def guarded(request: Request) -> Response:
-        started = clock.monotonic()
         try:
             require_right(request.scope, right)
             return await answer(services, request)
         except ApiError as error:
-            return _json(error.status, error_body(error.message, clock.monotonic() - started))
+            return Response(error.message, error.status, media_type="text/plain; charset=utf-8")
 
     return guarded
 

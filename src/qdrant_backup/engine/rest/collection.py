@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import qdrant_edge as edge
 
-from qdrant_backup.engine.rest.answers import ApiError, bad_input, service_error
+from qdrant_backup.engine.rest.answers import bad_input, not_found, service_error
 from qdrant_backup.engine.rest.ring import Ring
 from qdrant_backup.engine.rest.schema import schema_entry
 from qdrant_backup.engine.rest.shards import Shard, engine_answers
@@ -70,8 +70,8 @@ class Collection:
             ApiError: 404, there is no such shard.
         """
         if not 0 <= number < len(self.shards):
-            message = f"Not found: Shard {self.name}:{number} not found"
-            raise ApiError(404, message)
+            description = f"shard {number} not found"
+            raise not_found(description)
         return self.shards[number]
 
     def points_count(self) -> int:

@@ -48,13 +48,12 @@ def check_name(name: str) -> None:
         ApiError: 422.
     """
     if not 1 <= len(name) <= LONGEST_NAME:
-        what = f'value: name: Validation error: length [{{"max": 255, "min": 1, "value": "{name}"}}]'
+        what = f'collection_name: value "{name}" invalid, must be from 1 to {LONGEST_NAME} characters'
         raise unprocessable("path parameters", what)
-    for character in name:
-        if character in _FORBIDDEN:
-            shown = "\\" + character if character in '"\\' else character
-            what = f'name: value {name!r} invalid, collection name cannot contain "{shown}" char'
-            raise unprocessable("path parameters", what)
+    found = next((character for character in _FORBIDDEN if character in name), None)
+    if found is not None:
+        what = f'collection_name: collection name cannot contain "{found}" char'
+        raise unprocessable("path parameters", what)
 
 
 def _merged(defaults: JsonObject, given: Any) -> JsonObject:
@@ -67,29 +66,23 @@ def _picked(given: JsonObject, keys: tuple[str, ...]) -> JsonObject:
     return {key: given[key] for key in keys if given.get(key) is not None}
 
 
-def _vector(name: str, given: Any) -> JsonObject:
-    if not is_object(given) or "size" not in given or "distance" not in given:
+def _vector(given: Any) -> JsonObject:
+    fits = is_object(given) and given.get("distance") in DISTANCES
+    size = given.get("size") if is_object(given) else None
+    if not fits or not isinstance(size, int) or size < 1:
         message = "Format error in JSON body: data did not match any variant of untagged enum VectorsConfig"
         raise ApiError(400, message)
-    if given["distance"] not in DISTANCES:
-        message = "Format error in JSON body: data did not match any variant of untagged enum VectorsConfig"
-        raise ApiError(400, message)
-    size = given["size"]
-    if not isinstance(size, int) or not 1 <= size <= LARGEST_VECTOR:
-        where = f"vectors.{name}.size" if name else "vectors.size"
-        raise unprocessable("JSON body", f"{where}: value {size} invalid, must be from 1 to {LARGEST_VECTOR}")
+    if size > LARGEST_VECTOR:
+        raise unprocessable("JSON body", f"vectors.size: value {size} invalid, must be from 1 to {LARGEST_VECTOR}")
     return _picked(given, VECTOR_KEYS)
 
 
 def _vectors(given: Any) -> JsonObject:
     if given is None:
         return {}
-    if not is_object(given):
-        message = "Format error in JSON body: data did not match any variant of untagged enum VectorsConfig"
-        raise ApiError(400, message)
-    if "size" in given and not is_object(given["size"]):
-        return _vector("", given)
-    return {name: _vector(name, one) for name, one in given.items()}
+    if not is_object(given) or ("size" in given and not is_object(given["size"])):
+        return _vector(given)
+    return {name: _vector(one) for name, one in given.items()}
 
 
 def complete_config(request: JsonObject) -> JsonObject:
@@ -119,8 +112,9 @@ def complete_config(request: JsonObject) -> JsonObject:
         "optimizer_config": _merged(OPTIMIZERS, request.get("optimizers_config")),
         "wal_config": _merged(WAL, request.get("wal_config")),
         "quantization_config": request.get("quantization_config"),
-        "strict_mode_config": _merged({"enabled": False}, request.get("strict_mode_config")),
     }
+    if request.get("strict_mode_config"):
+        config["strict_mode_config"] = _merged({}, request["strict_mode_config"])
     if request.get("metadata"):
         config["metadata"] = request["metadata"]
     return config

@@ -14,6 +14,11 @@ __all__ = ["filter_of", "point_id_of"]
 
 PointId = int | uuid.UUID
 
+_NO_CONDITION = (
+    "Format error in JSON body: Expected some form of condition, which can be a field condition "
+    '(like {"key": ..., "match": ... }), or some other mentioned in the documentation: '
+    "https://qdrant.tech/documentation/concepts/filtering/#filtering-conditions"
+)
 _GEO_KEYS = ("geo_bounding_box", "geo_radius", "geo_polygon")
 
 
@@ -85,7 +90,7 @@ def _condition(given: JsonObject) -> Any:
             return edge.IsNullCondition(given["is_null"]["key"])
         if given.keys() & {"must", "should", "must_not", "min_should"}:
             return filter_of(given)
-        raise _no_variant("Condition")
+        raise ApiError(400, _NO_CONDITION)
     return _field_condition(given)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import qdrant_edge as edge
 
-from qdrant_backup.engine.rest.answers import ApiError, bad_input, not_found
+from qdrant_backup.engine.rest.answers import ApiError, bad_input, bad_request, not_found
 from qdrant_backup.engine.rest.filters import filter_of, point_id_of
 from qdrant_backup.engine.rest.values import JsonObject, is_object
 from qdrant_backup.engine.rest.vectors import (
@@ -31,6 +31,7 @@ MODES = {
     "update_only": edge.UpdateMode.UpdateOnly,
 }
 DEFAULT_LIMIT = 10
+EMPTY = "Empty update request"
 
 
 def _by_shard(collection: Collection, ids: Iterable[Any]) -> dict[int, list[Any]]:
@@ -42,11 +43,14 @@ def _by_shard(collection: Collection, ids: Iterable[Any]) -> dict[int, list[Any]
 
 def _upsert(collection: Collection, body: JsonObject) -> None:
     groups: dict[int, list[Any]] = {}
-    for point_id, vectors, payload in points_of(body):
+    points = points_of(body)
+    if not points:
+        raise bad_request(EMPTY)
+    for point_id, vectors, payload in points:
         groups.setdefault(collection.ring.shard_of(point_id), []).append(edge.Point(point_id, vectors, payload))
     condition, mode = filter_of(body.get("update_filter")), MODES[body.get("update_mode") or "upsert"]
-    for number, points in groups.items():
-        collection.shards[number].update(edge.UpdateOperation.upsert_points(points, condition, mode))
+    for number, group in groups.items():
+        collection.shards[number].update(edge.UpdateOperation.upsert_points(group, condition, mode))
 
 
 def _update_vectors(collection: Collection, body: JsonObject) -> None:
@@ -78,12 +82,20 @@ def _selected(
     """Apply an operation to the points that `points` or `filter` select."""
     if body.get("points") is not None:
         ids = [point_id_of(one) for one in body["points"]]
+        if not ids:
+            raise bad_request(EMPTY)
         for number, group in _by_shard(collection, ids).items():
             collection.shards[number].update(by_ids(group))
     elif body.get("filter") is not None:
         condition = filter_of(body["filter"]) or edge.Filter()
         for shard in collection.shards:
             shard.update(by_filter(condition))
+    elif "vector" in body:
+        description = "No filter or points provided"
+        raise bad_request(description)
+    elif "payload" in body or "keys" in body:
+        message = "Format error in JSON body: Either list of point ids or filter must be provided"
+        raise ApiError(400, message)
     else:
         message = "Format error in JSON body: data did not match any variant of untagged enum PointsSelector"
         raise ApiError(400, message)
@@ -189,7 +201,7 @@ def record_json(record: Any) -> JsonObject:
 def retrieve(collection: Collection, body: JsonObject) -> list[JsonObject]:
     """The points with these ids, those that exist, in the order asked for."""
     ids = [point_id_of(one) for one in body["ids"]]
-    payload, vector = payload_choice(body.get("with_payload"), True), vector_choice(body.get("with_vector"), False)
+    payload, vector = payload_choice(body.get("with_payload"), False), vector_choice(body.get("with_vector"), False)
     found: dict[Any, JsonObject] = {}
     with collection.lock:
         engines = collection.open_shards()
@@ -215,7 +227,7 @@ def scroll(collection: Collection, body: JsonObject) -> JsonObject:
     """
     limit: int = DEFAULT_LIMIT if body.get("limit") is None else body["limit"]
     if limit < 1:
-        message = f"Validation error in JSON body: [limit: value {limit} invalid, must be 1 or larger]"
+        message = f"Validation error in JSON body: [scroll_request.limit: value {limit} invalid, must be 1 or larger]"
         raise ApiError(422, message)
     order, offset = body.get("order_by"), body.get("offset")
     if order and offset is not None:

@@ -82,7 +82,7 @@ class Recovery:
             target.running["recoveries"] += 1
             try:
                 _require_fitting(target, config)
-                self._install_all(target, work, spoil or _spoil_nothing)
+                self._install_all(target, work, schema, spoil or _spoil_nothing)
             finally:
                 target.running["recoveries"] -= 1
         finally:
@@ -99,12 +99,12 @@ class Recovery:
         target.running["recoveries"] += 1
         try:
             unpack(archive, work)
-            self._install(target, {number: work}, spoil or _spoil_nothing)
+            self._install(target, {number: work}, {}, spoil or _spoil_nothing)
         finally:
             target.running["recoveries"] -= 1
             shutil.rmtree(work, ignore_errors=True)
 
-    def _install_all(self, target: Collection, work: Path, spoil: Spoil) -> None:
+    def _install_all(self, target: Collection, work: Path, schema: JsonObject, spoil: Spoil) -> None:
         sources: dict[int, Path] = {}
         for number in range(len(target.shards)):
             source = work / str(number)
@@ -112,9 +112,9 @@ class Recovery:
                 description = f"Can't find shard {number} in snapshot: No shard found: {source.name}"
                 raise service_error(description)
             sources[number] = source
-        self._install(target, sources, spoil)
+        self._install(target, sources, schema, spoil)
 
-    def _install(self, target: Collection, sources: dict[int, Path], spoil: Spoil) -> None:
+    def _install(self, target: Collection, sources: dict[int, Path], schema: JsonObject, spoil: Spoil) -> None:
         for number, source in sources.items():
             _require_shard(source, number)
         spoil("before_drop", target, sources)
@@ -130,6 +130,9 @@ class Recovery:
                 source.rename(target.shards[number].directory)
             for number in sources:
                 _ = target.shards[number].engine
+            # The server lists indexes that came with the segments too, beside the collection's own.
+            for field, entry in schema.items():
+                target.record.schema.setdefault(field, entry)
             target.record.broken = False
             self._storage.save()
             spoil("loaded", target, sources)

@@ -87,7 +87,7 @@ def _all_aliases(call: Call) -> JsonObject:
 
 
 def _collection_aliases(call: Call) -> JsonObject:
-    return _aliases_of(call, call.collection.name)
+    return _aliases_of(call, call.path["collection"])
 
 
 def _change_aliases(call: Call) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qdrant_backup.engine.rest import points, queries
-from qdrant_backup.engine.rest.answers import not_found
+from qdrant_backup.engine.rest.answers import ApiError, bad_input, not_found
 from qdrant_backup.engine.rest.calls import WRITE, Call, Endpoint
+from qdrant_backup.engine.rest.filters import point_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,11 @@ def _batch(call: Call) -> list[JsonObject]:
 
 def _get(call: Call) -> JsonObject:
     given = call.path["id"]
+    try:
+        point_id_of(int(given) if given.isdigit() else given)
+    except ApiError:
+        description = f'Can not recognize "{given}" as point id'
+        raise bad_input(description) from None
     body = {"ids": [int(given) if given.isdigit() else given], "with_payload": True, "with_vector": True}
     found = points.retrieve(call.collection, body)
     if not found:

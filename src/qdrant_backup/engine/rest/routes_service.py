@@ -104,8 +104,9 @@ def _telemetry(call: Call) -> JsonObject:
     if level > 1:
         found["collections"] = [_collection_telemetry(one, storage.peer_id) for one in collections]
         found["snapshots"] = [_snapshot_telemetry(one) for one in collections]
-    app = {"name": "qdrant", "version": call.services.version}
-    return {"id": storage.process_id, "app": app, "collections": found}
+    app = {"name": "qdrant", "version": call.services.version, "startup": f"{storage.started:%Y-%m-%dT%H:%M:%S.%fZ}"}
+    cluster = {"enabled": False, "resharding_enabled": False}
+    return {"id": storage.process_id, "app": app, "collections": found, "cluster": cluster}
 
 
 def _metrics(call: Call) -> Answer:

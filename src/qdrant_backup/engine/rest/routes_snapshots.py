@@ -21,6 +21,7 @@ from qdrant_backup.engine.rest.answers import (
     bad_input,
     bad_request,
     body_of,
+    error_body,
     forbidden,
     unprocessable,
 )
@@ -52,7 +53,7 @@ def _shard_number(path: dict[str, Any]) -> int | None:
     if given is None:
         return None
     if not str(given).isdigit():
-        message = f"Deserialize error in path parameters: can not parse `{given}` to a u32"
+        message = f'Deserialize error in path parameters: can not parse "{given}" to a u32'
         raise ApiError(400, message)
     return int(given)
 
@@ -123,14 +124,20 @@ def _fetched(call: Call, location: str) -> Path:
         ApiError: 400 or 403.
     """
     parts = urllib.parse.urlsplit(location)
+    if not parts.scheme:
+        message = f'Format error in JSON body: relative URL without a base: "{location}"'
+        raise ApiError(400, message)
+    if parts.scheme not in ("file", "http", "https"):
+        description = f"URL {location} with scheme {parts.scheme} is not supported"
+        raise bad_request(description)
     if parts.scheme == "file":
         path = Path(urllib.parse.unquote(parts.path))
         allowed = (call.storage.directory / "snapshots").resolve()
         if not path.exists():
-            description = f"Snapshot file {str(path)!r} does not exist"
+            description = f'Snapshot file "{path}" does not exist'
             raise bad_request(description)
         if allowed not in path.resolve().parents:
-            description = f"Snapshot file {str(path)!r} is not inside the snapshots directory"
+            description = f'Snapshot file path must be inside the snapshots directory "{allowed}"'
             raise forbidden(description)
         return path
     return _own(call, location, parts.path)
@@ -199,7 +206,7 @@ def _uploaded(call: Call, spooled: Path, file_name: str) -> Any:
     def work() -> Any:
         archive = spooled
         try:
-            require_checksum(archive, call.query.get("checksum"))
+            require_checksum(archive, _wanted_checksum(call.query.get("checksum")))
             if number is None:
                 directory = call.services.snapshots.directory(call.path["collection"])
                 directory.mkdir(parents=True, exist_ok=True)
@@ -218,10 +225,10 @@ async def _upload(services: Services, request: Request) -> Response:
     number = _shard_number(path)
     if number is None:
         check_name(path["collection"])
-        _wanted_checksum(query.get("checksum"))
     spooled, name = await receive(request, services.storage.temporary)
     call = Call(services, path, query, None, spoil=request.scope.get("qdrant_spoil"))
-    started = services.storage.clock.monotonic()
+    clock = services.storage.clock
+    started = clock.monotonic()
 
     def work() -> Any:
         with engine_answers():
@@ -229,10 +236,14 @@ async def _upload(services: Services, request: Request) -> Response:
                 _place(services, path)
             return _uploaded(call, spooled, name)
 
-    result = await run_in_threadpool(work)
+    try:
+        result = await run_in_threadpool(work)
+    except ApiError as error:
+        body = error_body(error.message, clock.monotonic() - started)
+        return Response(body, error.status, media_type="application/json")
     if isinstance(result, Answer):
         return Response(accepted_body(0.0), 202, media_type="application/json")
-    return Response(body_of(result, services.storage.clock.monotonic() - started), media_type="application/json")
+    return Response(body_of(result, clock.monotonic() - started), media_type="application/json")
 
 
 async def _download(services: Services, request: Request) -> Response:

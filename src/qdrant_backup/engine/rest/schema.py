@@ -62,6 +62,15 @@ INDEX_TYPES: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 
 
+ALWAYS_LISTED: dict[str, JsonObject] = {
+    "integer": {"lookup": None, "range": None, "is_principal": None},
+    "float": {"is_principal": None},
+    "datetime": {"is_principal": None},
+    "text": {"tokenizer": "word"},
+}
+"""Parameters that the server lists although they were not given (lib/segment/src/data_types/index.rs)."""
+
+
 def _quantization(given: JsonObject | None) -> Any:
     if not given:
         return None
@@ -182,14 +191,14 @@ def schema_entry(given: Any) -> JsonObject:
     if isinstance(given, str):
         return {"data_type": kind}
     fields: JsonObject = given
-    params = {key: value for key, value in fields.items() if value is not None}
-    if kind == "text":
-        params = {"type": "text", "tokenizer": "word", **params}
+    params = {**ALWAYS_LISTED.get(kind, {}), **{key: value for key, value in fields.items() if value is not None}}
     return {"data_type": kind, "params": params}
 
 
 def index_parameters(entry: JsonObject) -> Any:
-    """The engine's parameters for a field listed so."""
+    """The engine's parameters for a field listed so; its bare type where none were given, which is kept apart from defaults."""
+    if "params" not in entry:
+        return getattr(edge.PayloadSchemaType, entry["data_type"].capitalize())
     made, keys = INDEX_TYPES[entry["data_type"]]
     params: JsonObject = entry.get("params") or {}
     options = {key: params[key] for key in keys if params.get(key) is not None}

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Shard", "engine_answers"]
 
-_WRONG_INPUT = re.compile(r"^(Vector dimension error|Not existing vector name|Wrong input|Conversion between)")
-_BAD_REQUEST = re.compile(r"^(No appropriate index|No range index|Bad request)")
+_WRONG_INPUT = re.compile(
+    "Vector dimension error|Not existing vector name|Wrong input|Conversion between|No appropriate index|No range index"
+)
 
 
 @contextlib.contextmanager
@@ -37,10 +38,11 @@ def engine_answers() -> Generator[None, None, None]:
             raise
         text = str(error)
         if isinstance(error, (TypeError, ValueError, OverflowError, KeyError, AttributeError, IndexError)):
-            raise ApiError(400, f"Format error in JSON body: {text}") from error
+            reason = f"missing field `{error.args[0]}`" if isinstance(error, KeyError) else text
+            raise ApiError(400, f"Format error in JSON body: {reason}") from error
         if _WRONG_INPUT.match(text):
             raise bad_input(text.removeprefix("Wrong input: ")) from None
-        if _BAD_REQUEST.match(text):
+        if text.startswith("Bad request: "):
             raise bad_request(text.removeprefix("Bad request: ")) from None
         raise service_error(text) from None
 

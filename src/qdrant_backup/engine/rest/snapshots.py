@@ -123,7 +123,8 @@ class Snapshots:
             raise bad_request(description)
         path = self.directory(collection, shard) / name
         if not path.is_file():
-            description = f"Snapshot {name} not found"
+            # The server itself names the path for shards, and the bare name for collections.
+            description = f"Snapshot {name} not found" if shard is None else f'Snapshot "{path}" not found'
             raise not_found(description)
         return path
 

@@ -67,6 +67,7 @@ class Storage:
         self.directory = directory
         self.clock = clock
         self.process_id = str(uuid.uuid4())
+        self.started = clock.now()
         self.lock = threading.RLock()
         self._registry_path = directory / "registry.json"
         directory.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def points_of(body: JsonObject) -> list[tuple[Any, Any, JsonObject | None]]:
             (point_id_of(one.get("id")), vectors_of(one.get("vector")), one.get("payload")) for one in body["points"]
         ]
     if "batch" not in body:
-        message = "Format error in JSON body: data did not match any variant of untagged enum PointInsertOperations"
+        message = "Format error in JSON body: Invalid PointInsertOperations format"
         raise ApiError(400, message)
     batch = body["batch"]
     ids = [point_id_of(one) for one in batch["ids"]]
