@@ -40,8 +40,14 @@ class Command:
 
     @property
     def context(self) -> click.Context:
-        """A context of fixed width, so that the page does not depend on the terminal."""
-        return click.Context(self.command, info_name=" ".join(self.words), terminal_width=100, max_content_width=100)
+        """A context of fixed width, so that the page does not depend on the terminal; with the program's help options."""
+        return click.Context(
+            self.command,
+            info_name=" ".join(self.words),
+            terminal_width=100,
+            max_content_width=100,
+            help_option_names=cli.context_settings["help_option_names"],
+        )
 
     @property
     def flags(self) -> set[str]:
