@@ -132,7 +132,7 @@ def test_a_file_that_does_not_belong_is_a_remark(made: StoredBackup, bench: Lab)
 
 
 HOSTILE = {
-    "a link out of it": tar.file_member("0/../../etc/passwd", b"root"),
+    "a name that climbs": tar.file_member("0/../../etc/passwd", b"root"),
     "an absolute name": tar.file_member("/etc/passwd", b"root"),
     "the same twice": archives.archive([("version.info", b"0.4.2")] * 2, end=b""),
     "no tar at all": b"<html>Sign in</html>" * 100,
