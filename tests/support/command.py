@@ -54,7 +54,8 @@ class Ran:
         lines = self.err.splitlines()
         begun = next((number for number, line in enumerate(lines) if line.startswith("✗ ")), None)
         assert begun is not None, self.err
-        assert lines[begun + 1].startswith("  ") and not lines[begun + 1].startswith("  →"), self.err
+        assert lines[begun + 1].startswith("  "), self.err
+        assert not lines[begun + 1].startswith("  →"), self.err
         assert any(line.startswith("  → ") for line in lines[begun + 1 :]), self.err
         for word in words:
             assert word in self.err, (word, self.err)
