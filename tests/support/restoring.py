@@ -274,7 +274,7 @@ def archive_bytes(backup: StoredBackup, name: str) -> bytes:
 
 def poisoned(archive: bytes) -> bytes:
     """An archive that unpacks and cannot be loaded: a server drops the old data, and then answers 500."""
-    bad = archive.replace(b'"vector_data"', b'"vector_dat_"')
+    bad = archive.replace(b'"vector_data":', b'"vector_data";')
     assert bad != archive
     return bad
 

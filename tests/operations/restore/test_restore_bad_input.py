@@ -79,9 +79,7 @@ def link(path: Path) -> None:
     path.symlink_to(moved)
 
 
-@pytest.mark.parametrize(
-    "damage", [Path.unlink, lambda path: path.write_bytes(b""), cut, cut_at_a_member, flip, link]
-)
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b""), cut, cut_at_a_member, flip, link])
 def test_a_damaged_snapshot_is_code_5(docs: tuple[Lab, StoredBackup], damage: Callable[[Path], object]) -> None:
     lab, made = docs
     damage(snapshot(made))
@@ -120,19 +118,22 @@ def rewrite(made: StoredBackup, manifest: dict[str, Any]) -> None:
     (made.path / "SHA256SUMS").write_text("\n".join([*lines, f"{own}  manifest.json"]) + "\n")
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, "climb", "absolute"])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, "climb", "absolute"]
+)
 def test_hostile_members_are_code_5_whatever_the_checksums_say(docs: tuple[Lab, StoredBackup], kind: Any) -> None:
     lab, made = docs
     buffer = io.BytesIO(snapshot(made).read_bytes())
     with tarfile.open(fileobj=buffer, mode="r:") as archive:
-        end = archive.offset if not archive.getmembers() else archive.offset
+        last = archive.getmembers()[-1]
+    end = last.offset_data + -(-last.size // 512) * 512
     member = tarfile.TarInfo({"climb": "../evil", "absolute": "/evil"}.get(kind, "0/evil"))
     if kind not in {"climb", "absolute"}:
         member.type = kind
         member.linkname = "config.json"
     header = member.tobuf(tarfile.GNU_FORMAT)
     data = buffer.getvalue()
-    resign(made, data[: end - 1024] + header + bytes(1024) if end == len(data) else data[:end] + header + bytes(1024))
+    resign(made, data[:end] + header + bytes(1024))
     require_refused(lab, IntegrityFailed, 5, reference=made)
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from qdrant_backup.errors import CollectionFailed, Interrupted, RefusedForSafety, ServerRefused
+from qdrant_backup.errors import (
+    CollectionFailed,
+    ContentUnreadable,
+    Incompatible,
+    Interrupted,
+    Locked,
+    RefusedForSafety,
+    ServerRefused,
+)
+from qdrant_backup.model import CollectionName
 from qdrant_backup.operations.restore.outcome import Outcome
-from support.restoring import Lab, path_of, plain_config, points_of, upload_instead
+from support.restoring import Lab, archive_bytes, path_of, plain_config, points_of, upload_instead
 
 UPLOAD = "POST /collections/*/snapshots/upload"
 
@@ -36,7 +47,7 @@ def test_1_an_interrupted_upload_that_the_server_goes_on_with_is_waited_for_befo
         embedded.server.hooks.clear()
         thread = threading.Thread(target=lambda: real(name, **options))
         thread.start()
-        while not embedded.server.recoveries_running(name):
+        while not embedded.server.recoveries_running(CollectionName(name)):
             embedded.clock.sleep(0.05)
         uploads.append(thread)
         raise Interrupted(2)
@@ -134,9 +145,23 @@ def test_2_a_write_to_the_second_collection_while_the_first_is_restored_is_notic
 
 def test_2_writers_may_be_allowed(lab: Lab) -> None:
     docs(lab)
-    write_during(lab, "create_snapshot", 9)
+    write_during(lab, "create_snapshot", 1)
     lab.restore(allow_writers=True)
     assert len(lab.content("docs")) == 20
+
+
+def test_2_an_allowed_writer_who_writes_while_the_restore_is_verified_is_reported(lab: Lab) -> None:
+    docs(lab)
+
+    def write_first(real: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        if lab.server.calls("upload_snapshot"):
+            lab.put("docs", points_of(1, seed=100, first=900))
+        return real(*args, **options)
+
+    lab.server.hooks["create_snapshot"] = write_first
+    report = lab.restore(allow_writers=True)
+    assert len(lab.content("docs")) == 21
+    assert "somebody wrote to it" in report.targets[0].unverified
 
 
 def test_2_what_others_wrote_after_the_apply_is_kept_before_the_roll_back(lab: Lab) -> None:
@@ -217,7 +242,7 @@ def test_3_an_alias_that_appears_before_the_upload_is_noticed(lab: Lab) -> None:
     with pytest.raises(RefusedForSafety, match="b is an alias of third"):
         lab.restore()
     assert lab.content("third") == before["third"]["content"]
-    assert len(lab.server.calls("upload_snapshot")) == 2  # `a`, and `a` put back
+    assert [name for (name,) in lab.server.calls("upload_snapshot")] == ["a"]
 
 
 # 5 --------------------------------------------------------------------------------------------------------------------
@@ -301,8 +326,6 @@ def test_6_the_failed_uploads_file_is_deleted(lab: Lab) -> None:
 
 
 def test_8_content_that_nobody_could_verify_needs_a_typed_flag(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qdrant_backup.errors import ContentUnreadable
-
     lab.make("docs", points_of(5))
 
     def cannot(*_: object, **__: object) -> Any:
@@ -339,32 +362,25 @@ def test_8_a_broken_target_cannot_be_copied_and_the_message_names_the_flag(embed
 
 
 def test_11_a_name_that_the_server_lists_is_never_uploaded_under(lab: Lab) -> None:
-    import dataclasses
-
     docs(lab)
-    archive = (lab.ports.directory.find("latest").path / "qdrant/docs.snapshot").read_bytes()
-    status, _ = lab.running.upload(path_of("docs", "snapshots/upload"), archive, "qdrant-backup-aa.snapshot")
+    archive = archive_bytes(lab.ports.directory.find("latest"), "docs")
+    status, _ = lab.running.upload(path_of("docs", "snapshots/upload"), archive, "qdrant-backup-taken.snapshot")
     assert status == 200
-    tokens = iter(["11", "aa", "bb", *(f"c{number}" for number in range(99))])
-    lab.ports = dataclasses.replace(lab.ports, token=lambda: next(tokens))
     names: list[str] = []
+    tokens = itertools.chain.from_iterable((f"t{number}", "taken") for number in itertools.count())
 
     def watch(real: Callable[..., Any], name: str, **options: Any) -> Any:
         names.append(options["snapshot_name"])
         return real(name, **options)
 
     lab.server.hooks["upload_snapshot"] = watch
-    lab.ports = dataclasses.replace(lab.ports, token=lambda: "aa" if not names and lab.journal() else next(tokens))
-    seen: list[str] = []
-
-    def token() -> str:
-        seen.append("aa" if len(seen) == 1 else f"t{len(seen)}")
-        return seen[-1]
-
-    lab.ports = dataclasses.replace(lab.ports, token=token)
-    lab.restore()
-    assert "qdrant-backup-aa.snapshot" not in names
-    assert lab.left_on_server() == ["qdrant-backup-aa.snapshot"]
+    for _ in range(2):
+        lab.ports = dataclasses.replace(lab.ports, token=lambda: next(tokens))
+        lab.restore()
+        next(tokens)
+    assert len(names) == 2
+    assert "qdrant-backup-taken.snapshot" not in names
+    assert lab.left_on_server() == ["qdrant-backup-taken.snapshot"]
 
 
 # 12 -------------------------------------------------------------------------------------------------------------------
@@ -400,8 +416,6 @@ def test_12_an_alias_that_the_server_does_not_show_afterwards_fails_the_restore(
 
 
 def test_14_a_second_run_at_the_same_time_is_refused(lab: Lab) -> None:
-    from qdrant_backup.errors import Locked
-
     docs(lab)
     second = Lab(lab.running, lab.root, lab.scratch / "second")
 
@@ -419,13 +433,11 @@ def test_14_a_second_run_at_the_same_time_is_refused(lab: Lab) -> None:
 
 
 def test_the_configs_that_do_not_fit_are_refused_with_the_difference(lab: Lab) -> None:
-    from qdrant_backup.errors import Incompatible
-
     lab.make("docs", points_of(3))
     lab.back_up()
     lab.delete("docs")
     lab.make("docs", [], plain_config(7))
-    with pytest.raises(Incompatible, match="params.vectors.size: 4 in the backup, 7 on the server") as caught:
+    with pytest.raises(Incompatible, match=r"params\.vectors\.size: 4 in the backup, 7 on the server") as caught:
         lab.restore()
     assert "--replace" in caught.value.advice
     lab.delete("docs")

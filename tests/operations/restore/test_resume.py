@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,7 +212,9 @@ def test_sigkill_at_random_moments_leaves_nothing_that_the_next_run_cannot_mend(
     backed_up, before = changed(lab)
     for _ in range(3):
         arguments = [lab.running.kind, str(lab.running.port), str(lab.root), *sys.path]
-        child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         assert child.stdout is not None
         assert child.stdout.readline() == b"begun\n"
         try:

@@ -31,6 +31,12 @@ def _point(session: Session, alias: str, collection: CollectionName) -> None:
         )
 
 
+def _owner(session: Session, collection: str) -> str:
+    """The target whose steps tell of an alias: its collection, where that is a target."""
+    targets = [target.collection for target in session.journal.targets]
+    return collection if collection in targets else targets[0]
+
+
 def move_aliases(session: Session) -> None:
     """Point each planned alias at its collection; every target has been verified before.
 
@@ -41,7 +47,7 @@ def move_aliases(session: Session) -> None:
     for alias, wanted in session.journal.aliases_planned.items():
         collection = CollectionName(wanted)
         if session.ports.server.aliases().get(alias) != collection:
-            with session.step(collection, "move_alias", detail={"alias": alias, "to": collection}):
+            with session.step(_owner(session, collection), "move_alias", detail={"alias": alias, "to": collection}):
                 _point(session, alias, collection)
         if alias not in session.journal.aliases_moved:
             session.update(aliases_moved=(*session.journal.aliases_moved, alias))
@@ -90,9 +96,7 @@ def put_aliases_back(session: Session) -> tuple[str, ...]:
             notes.append(f"the alias {alias} was left as it is: {why}")
             continue
         wanted = before.get(alias)
-        about = wanted if wanted in {target.collection for target in session.journal.targets} else None
-        owner = about or session.journal.aliases_planned.get(alias) or session.journal.targets[0].collection
-        with session.step(owner, "alias_back", detail={"alias": alias, "to": wanted}):
+        with session.step(_owner(session, wanted or ""), "alias_back", detail={"alias": alias, "to": wanted}):
             if wanted is None:
                 session.ports.server.delete_alias(alias)
             else:

@@ -17,7 +17,7 @@ from qdrant_backup.operations.restore.live import scratch_file
 from qdrant_backup.operations.restore.source import differing_points
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from qdrant_backup.model import CollectionName, DigestSummary
     from qdrant_backup.operations.ports import Ports
@@ -52,8 +52,16 @@ def judge(ports: Ports, name: CollectionName) -> Judged:
             return Judged(unverified=str(error))
 
 
-def require_content(ports: Ports, name: CollectionName, archive: Archive) -> Judged:
+def require_content(
+    ports: Ports, name: CollectionName, archive: Archive, *, excuse: Callable[[], bool] = lambda: False
+) -> Judged:
     """The target holds exactly the archive's points; where the engine cannot judge one of them, it says so instead.
+
+    Args:
+        ports: what to act through.
+        name: the target.
+        archive: what it must hold.
+        excuse: asked when it holds something else; True says that somebody was allowed to write meanwhile.
 
     Raises:
         CollectionFailed: other points, and how many.
@@ -68,6 +76,8 @@ def require_content(ports: Ports, name: CollectionName, archive: Archive) -> Jud
             return dataclasses.replace(Judged.of(found), unverified=archive.unverified or "the backup has no digest")
         if found.content == archive.content:
             return Judged.of(found)
+        if excuse():
+            return dataclasses.replace(Judged.of(found), unverified="somebody wrote to it while it was verified")
         differing: int | None = None
         with contextlib.suppress(QdrantBackupError):
             differing = differing_points(archive, digest)
@@ -79,27 +89,41 @@ def require_content(ports: Ports, name: CollectionName, archive: Archive) -> Jud
     )
 
 
-def mend_indexes(session: Session, name: CollectionName, wanted: Mapping[str, Any], *, exactly: bool) -> None:
+def mend_indexes(
+    session: Session,
+    name: CollectionName,
+    wanted: Mapping[str, Any],
+    *,
+    known: Mapping[str, Any] | None = None,
+    exactly: bool,
+) -> None:
     """Create the payload indexes that are missing or differ, and see that they are there.
+
+    An upload brings indexes in with the segments, and the server shows them although the collection does not know them:
+    segments made later would lack them. So what the collection did not know is created, whatever is shown.
 
     Args:
         session: the run.
         name: the collection.
         wanted: the payload schema to have.
-        exactly: remove indexes that are not in it as well.
+        known: the payload schema that the collection itself has; what it shows when left out.
+        exactly: remove indexes that are not wanted as well.
 
     Raises:
         CollectionFailed: the server does not have them afterwards.
     """
     server = session.ports.server
-    changes = index_changes(wanted, server.collection(name).payload_schema)
-    foreign = changes.foreign if exactly else ()
-    if changes.wanted_are_there and not foreign:
+    shown = index_changes(wanted, server.collection(name).payload_schema)
+    own = shown if known is None else index_changes(wanted, known)
+    foreign = sorted({*shown.foreign, *own.foreign}) if exactly else []
+    different = {**shown.different, **own.different}
+    missing = {**shown.missing, **own.missing, **different}
+    if not missing and not foreign:
         return
-    with session.step(name, "indexes", detail={"missing": sorted(changes.missing), "foreign": list(foreign)}):
-        for field in (*foreign, *changes.different):
+    with session.step(name, "indexes", detail={"missing": sorted(missing), "foreign": foreign}):
+        for field in (*foreign, *different):
             server.delete_payload_index(name, field)
-        for field, definition in {**changes.missing, **changes.different}.items():
+        for field, definition in missing.items():
             server.create_payload_index(name, field, definition)
     left = index_changes(wanted, server.collection(name).payload_schema)
     if not left.wanted_are_there or (exactly and left.foreign):

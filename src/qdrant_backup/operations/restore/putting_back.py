@@ -121,7 +121,7 @@ def _replace(session: Session, name: CollectionName, earlier: Earlier, now: Live
     if earlier.archive is None:
         raise CollectionFailed(
             f"{name} cannot be put back",
-            why="it has changed, and no safety backup was taken (--no-safety)",
+            why="it has changed, and there is no safety backup of it that could be used",
             advice="Restore it from another backup: `qdrant-backup list` shows them.",
             collection=name,
         )
@@ -141,6 +141,6 @@ def _replace(session: Session, name: CollectionName, earlier: Earlier, now: Live
 def _uploaded(session: Session, name: CollectionName, earlier: Earlier, archive: Archive) -> Judged:
     upload(session, name, archive, action="put_back")
     wait_until_whole(session.ports, name)
-    mend_indexes(session, name, earlier.payload_schema, exactly=True)
+    mend_indexes(session, name, earlier.payload_schema, known={}, exactly=True)
     require_config(session, name, earlier.config)
     return require_content(session.ports, name, archive)

@@ -130,9 +130,21 @@ def roll_back(session: Session) -> list[TargetReport]:
         session.tell(Warned(note))
     ordered = [reports[target.collection] for target in session.journal.targets]
     _say(session, ordered)
-    if session.settled():
+    if not _may_be_mended(session):
         session.file.consume(session.file.close(session.journal))
     return ordered
+
+
+def _may_be_mended(session: Session) -> bool:
+    """Whether a later `undo` has anything to work with: a target in doubt, and what would bring it back.
+
+    Without a safety backup (`--no-safety`) an open journal would only stand in the way of restoring something else.
+    """
+    kept = session.journal.safety_id is not None
+    return any(
+        target.state is TargetState.NOT_RESTORED and (kept or not target.prior.existed)
+        for target in session.journal.targets
+    )
 
 
 def _aliases_back(session: Session, reports: dict[CollectionName, TargetReport]) -> tuple[str, ...]:
@@ -161,9 +173,14 @@ def not_restored_text(session: Session, reports: list[TargetReport]) -> str:
     lost = [report for report in reports if report.outcome is Outcome.NOT_RESTORED]
     names = ", ".join(report.target for report in lost)
     reasons = "; ".join(f"{report.target}: {report.note}" for report in lost)
-    kept = session.journal.safety_id is not None
-    where = f"The safety backup is {safety_directory(session)}. " if kept else "There is no safety backup. "
-    return f"{names}: NOT RESTORED ({reasons}). {where}Run `{undo_command(session)}` once the cause is gone."
+    if session.journal.safety_id is not None:
+        where = f"The safety backup is {safety_directory(session)}. "
+    else:
+        where = "There is no safety backup. "
+    todo = f"Run `{undo_command(session)}` once the cause is gone."
+    if not _may_be_mended(session):
+        todo = "Restore another backup: `qdrant-backup list` shows them."
+    return f"{names}: NOT RESTORED ({reasons}). {where}{todo}"
 
 
 class OrRollBack:
@@ -194,11 +211,22 @@ class OrRollBack:
             return
         if isinstance(error, QdrantBackupError):
             session.tell(Warned(f"{self._what} failed ({error}); putting everything back"))
-        reports = roll_back(session)
+        reports = self._put_back(error)
         if isinstance(error, QdrantBackupError):
             failure = self._failure(error, reports)
             if failure is not error:
                 raise failure from error
+
+    def _put_back(self, error: BaseException) -> list[TargetReport]:
+        try:
+            return roll_back(self._session)
+        except QdrantBackupError as second:
+            raise CollectionFailed(
+                f"{self._what} failed, and so did putting everything back",
+                why=f"{error}; then {second}",
+                advice=f"{second.advice} Then run `{undo_command(self._session)}`.".strip(),
+                stage="rollback",
+            ) from error
 
     def _failure(self, error: QdrantBackupError, reports: list[TargetReport]) -> QdrantBackupError:
         settled = all(report.outcome is not Outcome.NOT_RESTORED for report in reports)

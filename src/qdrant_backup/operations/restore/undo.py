@@ -216,7 +216,7 @@ def _require_unchanged(ports: Ports, record: RestoreRecord, request: UndoRequest
 def _take_back(ports: Ports, lock: DirectoryLock, record: RestoreRecord, request: UndoRequest) -> RestoreReport:
     states = _earlier_of(ports, record)
     _require_unchanged(ports, record, request)
-    existing = [name for name in states if ports.server.exists(name)]
+    existing = [name for name in states if _can_be_copied(ports, name)]
     safety = take_safety(ports, lock, existing) if existing else None
     if safety is not None:
         for warning in require_judged(safety.backup, allow_unverified=request.allow_unverified):
@@ -245,7 +245,7 @@ def _take_back(ports: Ports, lock: DirectoryLock, record: RestoreRecord, request
         safety_id=safety.backup.backup_id if safety else None,
         safety_path=str(safety.backup.path) if safety else "",
         aliases_before={alias: str(collection) for alias, collection in aliases.items()},
-        aliases_planned=_aliases_to_set(undone),
+        aliases_planned=_aliases_to_set(ports, undone),
         options={"allow_unverified": request.allow_unverified},
         undoes=undone.restore_id,
     )
@@ -253,12 +253,26 @@ def _take_back(ports: Ports, lock: DirectoryLock, record: RestoreRecord, request
     return continue_undo(session, record, states)
 
 
-def _aliases_to_set(undone: Journal) -> dict[str, str]:
+def _can_be_copied(ports: Ports, name: CollectionName) -> bool:
+    """Whether there is something to copy; a broken collection holds nothing that anybody could read."""
+    now = look(ports, name)
+    if now.broken:
+        ports.tell(Warned(f"{name} is broken and cannot be copied first: {now.broken}"))
+    return now.info is not None
+
+
+def _aliases_to_set(ports: Ports, undone: Journal) -> dict[str, str]:
     """The aliases that the restore moved or may have lost, where they pointed before."""
     targets = {target.collection for target in undone.targets}
+    coming_back = {target.collection for target in undone.targets if target.prior.existed}
+    there = coming_back | set(ports.server.collections())
     before = undone.aliases_before
     hit = {alias for alias, collection in before.items() if collection in targets} | undone.aliases_planned.keys()
-    return {alias: before[alias] for alias in sorted(hit) if alias in before}
+    wanted = {alias: before[alias] for alias in sorted(hit) if alias in before}
+    for alias, collection in wanted.items():
+        if collection not in there:
+            ports.tell(Warned(f"the alias {alias} is not put back: its collection {collection} is gone"))
+    return {alias: collection for alias, collection in wanted.items() if collection in there}
 
 
 def continue_undo(
