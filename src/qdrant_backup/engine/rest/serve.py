@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from starlette.applications import Starlette
+
 __all__ = ["run"]
+
+KEEP_ALIVE_S = 30
 
 GRACE_S = 5
 """How long open requests may go on after SIGTERM."""
@@ -62,6 +66,30 @@ def _protocol(transports: Transports) -> type[asyncio.Protocol]:
     return Noted
 
 
+def _bound(host: str, port: int) -> socket.socket:
+    bound = socket.socket()
+    try:
+        if os.name == "posix":
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _config(app: Starlette, transports: Transports) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=_protocol(transports),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+
+
 def run(  # noqa: PLR0913 - each is an option of the command line
     data_dir: Path,
     host: str = "127.0.0.1",
@@ -93,28 +121,20 @@ def run(  # noqa: PLR0913 - each is an option of the command line
 
     Raises:
         OSError: the port is taken, or the directory cannot be used.
+        Locked: another process serves the directory.
         msgspec.MsgspecError: the faults are no script.
     """
     clock = clock or SystemClock()
-    listening = socket.socket()
-    with listening:
-        if os.name == "posix":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
+    with _bound(host, port) as listening:
         bound: int = listening.getsockname()[1]
         transports: Transports = {}
         script = None
         if faults is not None:
             script = FaultScript(clock, die, transports)
             script.load(faults)
-        data_dir.mkdir(parents=True, exist_ok=True)
-        app = create_app(
-            Storage(data_dir, clock),
-            api_key=api_key,
-            read_only_api_key=read_only_api_key,
-            version=version,
-            faults=script,
-        )
+        storage = Storage(data_dir, clock)
+        keys = {"api_key": api_key, "read_only_api_key": read_only_api_key}
+        app = create_app(storage, **keys, version=version, faults=script)
 
         def tell() -> None:
             if port_file is not None:
@@ -122,13 +142,4 @@ def run(  # noqa: PLR0913 - each is an option of the command line
             if announce is not None:
                 announce(bound)
 
-        config = uvicorn.Config(
-            app,
-            http=_protocol(transports),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-            timeout_keep_alive=30,
-        )
-        _Server(config, tell).run(sockets=[listening])
+        _Server(_config(app, transports), tell).run(sockets=[listening])
