@@ -10,7 +10,15 @@ import platform
 import shutil
 import subprocess
 
+import hypothesis
 import pytest
+
+# Time is no verdict: the machine may be busy. Where a run must say the same twice, it tries the same examples; elsewhere
+# each run tries others.
+hypothesis.settings.register_profile(
+    "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+hypothesis.settings.load_profile("house")
 
 # The servers' fixtures: `support/servers.py` starts the embedded server, and a real one where there is one.
 pytest_plugins = ["support.servers"] if importlib.util.find_spec("support.servers") else []

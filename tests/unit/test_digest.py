@@ -107,6 +107,13 @@ def test_a_digest_cut_anywhere_is_damaged(data: st.DataObject) -> None:
         list(d.DigestReader(io.BytesIO(cut)).records())
 
 
+def test_a_header_that_is_no_text_is_damage() -> None:
+    whole = bytearray(written([record(1)]))
+    whole[len(d.MAGIC) + 4 + 14] = 0xF2
+    with pytest.raises(IntegrityFailed):
+        d.DigestReader(io.BytesIO(bytes(whole)))
+
+
 @given(st.data())
 def test_a_digest_with_a_flipped_bit_is_damaged(data: st.DataObject) -> None:
     whole = bytearray(written([record(1), record(2), record(3)]))

@@ -69,7 +69,7 @@ def _lines(name: str, text: str, labels: _Labels) -> Sequence[str]:
         try:
             value: Any = _masked(msgspec.json.decode(text.encode()), labels, hidden=False)
             return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2).decode().split("\n")
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return [_masked_line(line, labels) for line in text.split("\n")]
     return [line for statement in statements(text) for line in _env_lines(*statement, labels)]
 
