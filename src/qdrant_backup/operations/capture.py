@@ -146,6 +146,8 @@ class Capture:
         try:
             digested = self._finished.result() if self._finished else self._opened().finish()
         except ContentUnreadable as error:
+            if self._places.file is None:
+                raise
             return self._captured(self._walked(), None, str(error), self._ports.server.count(self._found.name))
         return self._captured(digested.report, digested)
 
