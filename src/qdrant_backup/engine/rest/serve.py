@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["run"]
+    from starlette.types import ASGIApp
+
+__all__ = ["listening_on", "run", "serve_app"]
 
 GRACE_S = 5
 """How long open requests may go on after SIGTERM."""
@@ -62,6 +64,41 @@ def _protocol(transports: Transports) -> type[asyncio.Protocol]:
     return Noted
 
 
+def listening_on(host: str, port: int) -> socket.socket:
+    """A socket on that address, connections not yet accepted; `port` 0 takes a free one. Raises OSError."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def serve_app(app: ASGIApp, listening: socket.socket, transports: Transports, tell: Callable[[int], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        app: what answers; its shutdown is called at the end.
+        listening: a bound socket.
+        transports: gets the connections, for faults that break them.
+        tell: is told the port once connections are accepted.
+    """
+    bound: int = listening.getsockname()[1]
+    config = uvicorn.Config(
+        app,
+        http=_protocol(transports),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=30,
+    )
+    _Server(config, lambda: tell(bound)).run(sockets=[listening])
+
+
 def run(  # noqa: PLR0913 - each is an option of the command line
     data_dir: Path,
     host: str = "127.0.0.1",
@@ -96,12 +133,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         msgspec.MsgspecError: the faults are no script.
     """
     clock = clock or SystemClock()
-    listening = socket.socket()
-    with listening:
-        if os.name == "posix":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        bound: int = listening.getsockname()[1]
+    with listening_on(host, port) as listening:
         transports: Transports = {}
         script = None
         if faults is not None:
@@ -116,19 +148,10 @@ def run(  # noqa: PLR0913 - each is an option of the command line
             faults=script,
         )
 
-        def tell() -> None:
+        def tell(bound: int) -> None:
             if port_file is not None:
                 replace_file(port_file, str(bound).encode())
             if announce is not None:
                 announce(bound)
 
-        config = uvicorn.Config(
-            app,
-            http=_protocol(transports),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-            timeout_keep_alive=30,
-        )
-        _Server(config, tell).run(sockets=[listening])
+        serve_app(app, listening, transports, tell)

@@ -1,0 +1,130 @@
+"""Searching payloads by words: BM25 over everything in them that is text, by SQLite's full-text index.
+
+The index of a collection is made when it is first asked for, lies beside the opened collection, and stays. It is made
+under another name and renamed, so one that is there is whole; it knows no point that the collection has not, since
+what was opened never changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sqlite3
+from typing import TYPE_CHECKING, Any, cast
+
+from qdrant_backup.errors import InsufficientSpace, NotWritable, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from qdrant_backup.model import Progress
+    from qdrant_backup.operations.looking.opening import OpenedCollection
+    from qdrant_backup.qdrant.server import Server
+
+__all__ = ["WordIndex", "texts_of", "word_index", "words_of"]
+
+PointId = int | str
+
+_FILE = "words-1.sqlite"
+"""The number changes with what stands in it."""
+
+_PAGE_POINTS = 500
+_WORD = re.compile(r"\w+")
+_TABLES = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE points (number INTEGER PRIMARY KEY, id TEXT NOT NULL);
+CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize="porter unicode61 remove_diacritics 2");
+"""
+
+
+def texts_of(payload: Any) -> Iterator[str]:
+    """Every text in a payload, however deep, without the fields' names."""
+    stack: list[Any] = [payload]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            stack.extend(reversed(list(cast("dict[str, Any]", value).values())))
+        elif isinstance(value, list):
+            stack.extend(reversed(cast("list[Any]", value)))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a question, each once."""
+    return list(dict.fromkeys(word.lower() for word in _WORD.findall(text)))
+
+
+class WordIndex:
+    """A collection's word index, open for reading. Close it."""
+
+    def __init__(self, path: Path) -> None:
+        self._base = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._base.close()
+
+    def ranked(self, question: str, limit: int | None = None) -> Iterator[tuple[PointId, float]]:
+        """The points in which a word of the question occurs and their BM25 scores, the best first.
+
+        Args:
+            question: any text; of its words alone, in any order, a rarer one counting more.
+            limit: how many; all when left out.
+
+        Raises:
+            UsageError: there is no word in it.
+        """
+        words = words_of(question)
+        if not words:
+            raise UsageError(f"there is no word in {question!r} to search for")
+        asked = " OR ".join(f'"{word}"' for word in words)
+        rows = self._base.execute(
+            "SELECT points.id, found.score FROM (SELECT rowid AS number, rank AS score FROM words WHERE words MATCH ?"
+            " ORDER BY rank LIMIT ?) AS found JOIN points ON points.number = found.number ORDER BY found.score, found.number",
+            (asked, -1 if limit is None else limit),
+        )
+        for identity, score in rows:
+            yield json.loads(identity), -score
+
+
+def word_index(server: Server, collection: OpenedCollection, progress: Progress) -> WordIndex:
+    """The index of an opened collection, made first where there is none.
+
+    Raises:
+        InsufficientSpace, NotWritable: there is no writing it.
+    """
+    path = collection.directory / _FILE
+    if not path.is_file():
+        try:
+            _build(server, collection, path, progress)
+        except (sqlite3.Error, OSError) as error:
+            full = "full" in str(error).lower() or "space" in str(error).lower()
+            kind = InsufficientSpace if full else NotWritable
+            raise kind(f"The word index of {collection.name!r} cannot be made", why=str(error)) from error
+    return WordIndex(path)
+
+
+def _build(server: Server, collection: OpenedCollection, path: Path, progress: Progress) -> None:
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    progress.begin(f"Indexing the words of {collection.name}", None)
+    try:
+        with contextlib.closing(sqlite3.connect(new)) as base:
+            base.executescript(_TABLES)
+            number = 0
+            for page in server.scroll(collection.name, limit=_PAGE_POINTS):
+                rows = [(number + at, point) for at, point in enumerate(page)]
+                base.executemany("INSERT INTO points VALUES (?, ?)", [(at, json.dumps(one["id"])) for at, one in rows])
+                texts = [(at, "\n".join(texts_of(one.get("payload")))) for at, one in rows]
+                base.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", texts)
+                number += len(page)
+                progress.advance(sum(len(text) for _, text in texts))
+            base.commit()
+        new.rename(path)
+    finally:
+        progress.end()
+        new.unlink(missing_ok=True)
