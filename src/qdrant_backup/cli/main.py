@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("qdrant_backup.cli.health:status", "Show the server, its collections and the last backup."),
     "check": ("qdrant_backup.cli.health:check", "Look for what could keep backups or restores from working."),
     "prune": ("qdrant_backup.cli.prune:prune", "Delete old backups, never the last good one."),
+    "anomaly": ("qdrant_backup.cli.anomaly:anomaly", "Show and accept backups that look like a loss."),
     "config": ("qdrant_backup.cli.config:config", "Show the settings and where each comes from."),
     "dev-server": ("qdrant_backup.cli.dev_server:dev_server", "Run the embedded server, for trying things out."),
     "demo": ("qdrant_backup.cli.demo:demo", "Back up, lose and restore a small AI Memory on this machine."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,7 +31,13 @@ _LARGEST_DIFF_BYTES = 256 << 20
 @click.argument("diff_file", metavar="[-]", required=False)
 @click.option("--from", "source", default="latest", show_default=True, metavar="BACKUP", help="The backup.")
 @click.option("--ids", multiple=True, metavar="ID,...", help="These points (repeatable).")
-@click.option("--filter", "filters", metavar="FILTER", help="Points of the backup that match, such as type=decision.")
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="FILTER",
+    help="Points of the backup that match, such as type=decision.",
+)
 @click.option("--deleted", is_flag=True, help="Points of the backup that the server has no more.")
 @click.option("--collection", "collections", multiple=True, metavar="NAME", help="Only this collection (repeatable).")
 @click.option(
@@ -82,10 +88,11 @@ def recover(invocation: Any, diff_file: str | None, *, yes: bool, **flags: Any) 
 
 def _request(diff_file: str | None, flags: dict[str, Any]) -> RecoverRequest:
     from qdrant_backup.operations.looking import recover as recovering
+    from qdrant_backup.operations.looking.filters import parse_filters
 
     if diff_file not in {None, "-"}:
         raise UsageError(f"{diff_file!r} makes no sense here", why="`-` stands for a diff on standard input")
-    ways = [bool(flags["ids"]), flags["filters"] is not None, flags["deleted"], diff_file is not None]
+    ways = [bool(flags["ids"]), bool(flags["filters"]), flags["deleted"], diff_file is not None]
     if sum(ways) != 1:
         raise UsageError(
             "it is not said which points" if not any(ways) else "it is said twice which points",
@@ -99,7 +106,7 @@ def _request(diff_file: str | None, flags: dict[str, Any]) -> RecoverRequest:
         collections=flags["collections"],
         ids=tuple(point_id_from(text) for each in flags["ids"] for text in each.split(",")),
         wanted=recovering.chosen_in_diff(_standard_input()) if diff_file else None,
-        filters=None if flags["filters"] is None else _filter(flags["filters"]),
+        filters=parse_filters(flags["filters"]),
         deleted=flags["deleted"],
         rename=dict(_pair(text, "--rename", "OLD=NEW") for text in flags["renames"]),
         policy=recovering.KEEP_NEWER if flags["newer_field"] else policy,
@@ -123,16 +130,6 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _filter(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--filter {text!r} is no filter", why=f"it is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"--filter {text!r} is no filter", why="Qdrant's filter is a JSON object")
-    return cast("dict[str, Any]", found)
 
 
 def _standard_input() -> bytes:

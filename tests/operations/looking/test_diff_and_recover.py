@@ -115,7 +115,9 @@ def test_a_diff_reports_exactly_the_edits_and_a_recovery_mends_them(lab: Lab, li
 
     # Everything that differs, from the diff itself; then nothing differs but what was added.
     mended = line.inside("diff", before.backup_id, "--json").out
-    assert {point["id"] for point in json.loads(mended)["collections"][NAME]["points"] if point["change"] != "added"} == {
+    assert {
+        point["id"] for point in json.loads(mended)["collections"][NAME]["points"] if point["change"] != "added"
+    } == {
         5,
         9,
         13,
