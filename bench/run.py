@@ -17,7 +17,7 @@ from pathlib import Path
 
 from measure import HEAD, MEASUREMENTS, Unavailable, table
 
-MODULES = ("startup", "content", "memory")
+MODULES = ("startup", "content", "comparing", "looking", "memory")
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from qdrant_backup.cli.choosing import as_of_option
 from qdrant_backup.cli.console import visible
 from qdrant_backup.cli.looking import (
     backup_argument,
@@ -57,7 +58,7 @@ def points(invocation: Any, backup: str | None, **flags: Any) -> None:
 @collection_option
 @filter_option
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many values.")
-@click.option("--as-of", metavar="TIME", help="The backup that was current then (2026-03-01), instead of naming one.")
+@as_of_option
 @settings_options
 @json_option
 @click.pass_obj

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qdrant_backup.cli.choosing import as_of_option
 from qdrant_backup.cli.console import visible
 from qdrant_backup.cli.looking import collection_option, filter_option, looking_into, split_list
 from qdrant_backup.cli.options import json_option, settings_options
@@ -35,7 +36,7 @@ _MILLISECONDS_FROM = 1e11
 
 @click.command()
 @click.argument("arguments", nargs=-1, metavar="[BACKUP] [WORDS]")
-@click.option("--as-of", metavar="TIME", help="The backup that was current then (2026-03-01), instead of naming one.")
+@as_of_option
 @collection_option
 @filter_option
 @click.option("--like", metavar="ID", help="Points like this one, by its vector.")

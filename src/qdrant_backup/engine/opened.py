@@ -305,7 +305,7 @@ class Openings:
                     stack.push(ended.pop_all())
                     return child, answer
             suspects = [name for name, entry in entries.items() if not entry.fresh and answer.collection in {"", name}]
-            if answer.kind != "damaged" or not suspects:
+            if answer.kind not in {"damaged", "unreadable"} or not suspects:
                 raise error_from(answer).at("open", answer.collection or None)
             for name in suspects:
                 stale = entries.pop(name)
@@ -353,7 +353,7 @@ class Openings:
             return answer
         death = child.death(self._cache.root)
         if isinstance(death, IntegrityFailed):
-            return Failed("damaged", death.what, death.why)
+            return Failed("damaged", death.what, death.why)  # Perhaps of a spoiled copy.
         if isinstance(death, InternalError) and not child.last_words():
             death.why += " without a word"
         raise death

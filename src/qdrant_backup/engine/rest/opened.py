@@ -10,7 +10,6 @@ import dataclasses
 import faulthandler
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -163,7 +162,7 @@ def main() -> None:
     answers = os.dup(1)
     # Whatever prints, in any language, must not garble the answers.
     os.dup2(2, 1)
-    faulthandler.enable(sys.stderr)
+    faulthandler.enable()
     source = os.fdopen(os.dup(0), "rb", buffering=0)
     job = msgspec.json.decode(source.readline(), type=ServeJob)
     # An engine's call that never returns holds the interpreter too; this ends it all the same.

@@ -80,7 +80,7 @@ class WordIndex:
         """
         words = words_of(question)
         if not words:
-            raise UsageError(f"there is no word in {question!r} to search for")
+            raise UsageError(f"there is no word in {question!r}", why="a word has letters or digits, and only words are ranked")
         asked = " OR ".join(f'"{word}"' for word in words)
         rows = self._base.execute(
             "SELECT points.id, found.score FROM (SELECT rowid AS number, rank AS score FROM words WHERE words MATCH ?"
