@@ -19,7 +19,7 @@ import pytest
 
 from qdrant_backup.engine.cache import _claimed
 from qdrant_backup.engine.opened import ArchiveSource, Opened, Openings, Wanted
-from qdrant_backup.errors import InsufficientSpace, IntegrityFailed, NotWritable, QdrantBackupError
+from qdrant_backup.errors import ContentUnreadable, InsufficientSpace, IntegrityFailed, NotWritable, QdrantBackupError
 from support.original_backup import OriginalBackup, unpack_original_backup
 
 KEY = "key-of-the-readers"
@@ -287,6 +287,25 @@ def test_a_server_that_dies_is_the_engines_failure(archive: Archive, openings: O
 
         with pytest.raises(QdrantBackupError, match="killed"):
             opened.wait()
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="reads another process's limits from Linux")
+def test_the_child_has_bounds_on_its_memory_and_its_files(archive: Archive, openings: Openings):
+    with openings.served(archive.wanted, api_key=KEY) as opened:
+        lines = Path(f"/proc/{opened.pid}/limits").read_text().splitlines()
+    soft = {line[:26].strip(): line[26:].split()[0] for line in lines[1:]}
+
+    assert 0 < int(soft["Max address space"]) < 1 << 40
+    assert 0 < int(soft["Max file size"]) < 1 << 36
+    assert soft["Max core file size"] == "0"
+
+
+def test_a_server_that_is_not_open_in_time_is_ended(backup: OriginalBackup, tmp_path: Path):
+    slow = Archive.of(backup, "jira-data")  # 0.1 s for its size, in which no Python has loaded the engine yet
+    openings = Openings(tmp_path / "cache", silence_s=0.001)
+
+    with pytest.raises(ContentUnreadable, match="not open after"), openings.served(slow.wanted, api_key=KEY):
+        pass
 
 
 def test_the_cache_is_this_users_alone(archive: Archive, openings: Openings, tmp_path: Path):

@@ -89,7 +89,7 @@ def service() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Embedding) as server:
