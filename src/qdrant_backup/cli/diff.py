@@ -112,7 +112,7 @@ def _counted(counts: Counts) -> str:
 
 
 def _point(point: PointDiff) -> Iterator[str]:
-    from qdrant_backup.operations.looking.recover import excerpt
+    from qdrant_backup.operations.looking.recover_values import excerpt
 
     side = "after" if point.change == "added" else "before"
     known = {field: change[side] for field, change in point.fields.items() if side in change}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qdrant_backup.cli.console import Console
-    from qdrant_backup.operations.looking.recover import RecoverPlan, RecoverRequest
+    from qdrant_backup.operations.looking.recover_values import RecoverPlan, RecoverRequest
 
 __all__ = ["recover"]
 
@@ -58,7 +58,8 @@ def recover(invocation: Any, diff_file: str | None, *, yes: bool, **flags: Any) 
 
     Say which by --ids, --filter or --deleted, or give the output of `diff BACKUP live --json` on standard input with `-`.
     """
-    from qdrant_backup.operations.looking.recover import Recovery, recover_json
+    from qdrant_backup.operations.looking.recover import Recovery
+    from qdrant_backup.operations.looking.recover_values import recover_json
     from qdrant_backup.operations.looking.sides import Sides
 
     wiring = Wiring(invocation, flags)
@@ -87,7 +88,7 @@ def recover(invocation: Any, diff_file: str | None, *, yes: bool, **flags: Any) 
 
 
 def _request(diff_file: str | None, flags: dict[str, Any]) -> RecoverRequest:
-    from qdrant_backup.operations.looking import recover as recovering
+    from qdrant_backup.operations.looking import recover_values as recovering
     from qdrant_backup.operations.looking.filters import parse_filters
 
     if diff_file not in {None, "-"}:
@@ -149,7 +150,8 @@ def _lines(plan: RecoverPlan) -> Iterator[str]:
         )
         for fate in chosen.shown:
             text = f"  {visible(fate.excerpt)}" if fate.excerpt else ""
-            yield f"    {_MARKS[fate.fate]} {fate.id}: {visible(fate.why)}{text}"
+            why = "" if fate.fate == "added" else f"  ({visible(fate.why)})"
+            yield f"    {_MARKS[fate.fate]} {fate.id}{text}{why}"
         more = chosen.added + chosen.overwritten + chosen.kept - len(chosen.shown)
         if more:
             yield f"    ... and {more} more"

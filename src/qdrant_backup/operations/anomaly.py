@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from qdrant_backup.digest import KEY_SIZE, DigestReader, changes, vector_hash, vector_part
+from qdrant_backup.digest import KEY_SIZE, DigestReader, vector_hash, vector_part
+from qdrant_backup.digest_merge import changes
 from qdrant_backup.errors import NotUndoable, QdrantBackupError
 from qdrant_backup.operations.events import Warned
 from qdrant_backup.operations.restore.differences import differences

@@ -96,8 +96,8 @@ def test_a_diff_reports_exactly_the_edits_and_a_recovery_mends_them(lab: Lab, li
     assert told[1]["changes"]["fields"]["rank"] == {"before": 5, "after": 99}
     assert [event["event"] for event in line.inside("history", "3", "--collection", NAME, "--json").ok().json] == [
         "first_seen",
-        "gone",
         "last_seen",
+        "gone",
     ]
 
     # The deleted ones come back, bit for bit, and nothing else changes.

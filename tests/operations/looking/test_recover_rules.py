@@ -21,12 +21,12 @@ from qdrant_backup.errors import (
     RefusedForSafety,
     UsageError,
 )
-from qdrant_backup.operations.looking.recover import (
+from qdrant_backup.operations.looking.recover import Recovery
+from qdrant_backup.operations.looking.recover_values import (
     KEEP_NEWER,
     OVERWRITE,
     RecoverPlan,
     RecoverRequest,
-    Recovery,
     chosen_in_diff,
 )
 from qdrant_backup.operations.looking.sides import Sides

@@ -11,7 +11,8 @@ import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Any, cast
 
-from qdrant_backup.digest import changes, payload_part, point_id_of, vector_part
+from qdrant_backup.digest import payload_part, point_id_of, vector_part
+from qdrant_backup.digest_merge import changes
 from qdrant_backup.errors import CollectionMissing, UsageError
 from qdrant_backup.operations.looking.sides import points_by_id
 from qdrant_backup.operations.restore.differences import differences, normal_schema

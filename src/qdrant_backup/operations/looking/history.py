@@ -108,7 +108,7 @@ def _events(ports: Ports, sides: Sequence[BackupSide], name: CollectionName, poi
         last, gone = seen, False
     if last is not None:
         events.append(Event(last.side.backup, name, "last_seen"))
-    return events
+    return sorted(events, key=lambda event: event.backup.order)
 
 
 def _look(ports: Ports, side: BackupSide, name: CollectionName, point_id: int | str) -> _Seen | None:
