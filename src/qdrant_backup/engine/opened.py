@@ -92,7 +92,7 @@ class _Child:
     """A serving child process."""
 
     def __init__(self, job: ServeJob, locks: Sequence[int]) -> None:
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, *_import_paths()],
