@@ -25,7 +25,6 @@ from qdrant_backup.digest import KEY_SIZE, DigestReader, vector_hash, vector_par
 from qdrant_backup.digest_merge import changes
 from qdrant_backup.errors import NotUndoable, QdrantBackupError
 from qdrant_backup.operations.events import Warned
-from qdrant_backup.operations.restore.differences import differences
 from qdrant_backup.storage.catalogue import CatalogueFile, Pin
 from qdrant_backup.storage.lock import DirectoryLock
 
@@ -131,10 +130,11 @@ def _of_collection(
 def _config_findings(old: CollectionEntry, new: CollectionEntry) -> list[str]:
     if not (old.config and new.config):
         return []
+    before, after = _shapes(old.config), _shapes(new.config)
     findings = [
-        f"{new.name}: {each.field} was {each.backup} and is {each.target}"
-        for each in differences(old.config, new.config)
-        if each.blocking
+        f"{new.name}: {field} was {before.get(field, 'absent')} and is {after.get(field, 'absent')}"
+        for field in sorted(before.keys() | after.keys())
+        if before.get(field) != after.get(field)
     ]
     lost = sorted(old.payload_schema.keys() - new.payload_schema.keys())
     return [*findings, *(f"{new.name}: the payload index of {field} is gone" for field in lost)]
@@ -182,12 +182,25 @@ def _named(vector: str) -> str:
     return f" {vector!r}" if vector else ""
 
 
-def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
-    """The size of each dense vector that is no multivector."""
+def _dense(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The parameters of each dense vector; the unnamed one is the empty string."""
     params = cast("dict[str, Any]", config.get("params") or {})
     vectors = cast("dict[str, Any]", params.get("vectors") or {})
-    named = {"": vectors} if isinstance(vectors.get("size"), int) else vectors
-    return {name: one["size"] for name, one in named.items() if not one.get("multivector_config")}
+    return {"": vectors} if isinstance(vectors.get("size"), int) else vectors
+
+
+def _shapes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What two collections must have alike for their vectors to be compared."""
+    return {
+        f"the {key} of {f'vector {name!r}' if name else 'its vector'}": one.get(key)
+        for name, one in _dense(config).items()
+        for key in ("size", "distance")
+    }
+
+
+def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
+    """The size of each dense vector that is no multivector."""
+    return {name: one["size"] for name, one in _dense(config).items() if not one.get("multivector_config")}
 
 
 def _zero_findings(entry: CollectionEntry, old: DigestReader, new: DigestReader) -> Iterator[str]:

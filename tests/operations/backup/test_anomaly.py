@@ -106,8 +106,8 @@ def test_a_collection_that_is_gone_or_has_other_vectors_or_lost_an_index_is_said
     lab.make(NAME, [], {"vectors": {"size": 8, "distance": "Cosine"}})
 
     assert findings(lab) == [
-        f"{NAME}: params.vectors.distance was Dot and is Cosine",
-        f"{NAME}: params.vectors.size was 4 and is 8",
+        f"{NAME}: the distance of its vector was Dot and is Cosine",
+        f"{NAME}: the size of its vector was 4 and is 8",
         f"{NAME}: the payload index of group is gone",
         "the collection conventions is gone",
     ]
