@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from content import DIMENSIONS, fill
 from measure import Row, Unavailable, in_turns, measures
 from qdrant_backup.clock import SystemClock
+from qdrant_backup.engine.opened import Openings
 from qdrant_backup.errors import ContentUnreadable
 from qdrant_backup.installation.installation import Installation
 from qdrant_backup.model import NO_PROGRESS, Checksum, CollectionName
@@ -76,6 +77,7 @@ def ports(server: RunningServer, root: Path) -> Ports:
     return Ports(
         server=connected(server),
         engine=engine,
+        openings=Openings(root / "opened"),
         directory=BackupDirectory(root),
         installation=Installation(root / "none"),
         clock=SystemClock(),

@@ -48,10 +48,12 @@ __all__ = [
     "DigestWriter",
     "compare",
     "payload_hash",
+    "payload_part",
     "point_id_of",
     "point_key",
     "record_of",
     "vector_hash",
+    "vector_part",
 ]
 
 MAGIC = b"QDIGEST1"
@@ -300,3 +302,14 @@ def compare(before: Iterable[bytes], after: Iterable[bytes]) -> Iterator[Change]
         else:
             yield Change(my_key, mine, theirs)
             mine, theirs = next(left, None), next(right, None)
+
+
+def payload_part(record: bytes) -> bytes:
+    """The payload's hash in a record."""
+    return record[KEY_SIZE : KEY_SIZE + HASH_SIZE]
+
+
+def vector_part(record: bytes, names: Sequence[str], name: str) -> bytes:
+    """The hash of one vector in a record whose digest has these names."""
+    start = KEY_SIZE + HASH_SIZE * (1 + list(names).index(name))
+    return record[start : start + HASH_SIZE]

@@ -56,6 +56,14 @@ def _days(text: str) -> int:
     return int(text)
 
 
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]i?B?)?", text, re.IGNORECASE)
+    if found is None:
+        msg = "it is a number of bytes, such as 500 MB or 20 GiB (in steps of 1024)"
+        raise ValueError(msg)
+    return int(float(found[1]) * 1024 ** (" KMGT".index(found[2][0].upper()) if found[2] else 0))
+
+
 def _yes_no(text: str) -> bool:
     if text.lower() not in _TRUE | _FALSE:
         msg = "it is 1 or 0, yes or no"
@@ -135,6 +143,26 @@ VARIABLES: tuple[Variable, ...] = (
         "7",
         "Days that the safety backup of a finished restore is kept for `undo`.",
         _days,
+    ),
+    Variable(
+        "QDRANT_BACKUP_SERVE_API_KEY",
+        "serve_api_key",
+        None,
+        "The key that readers of `serve` need; without one a new key is made and shown.",
+        secret=True,
+    ),
+    Variable(
+        "QDRANT_BACKUP_CACHE_DIR",
+        "cache_dir",
+        None,
+        "Where backups are unpacked to look inside them (default: qdrant-backup in $XDG_CACHE_HOME or ~/.cache).",
+    ),
+    Variable(
+        "QDRANT_BACKUP_CACHE_BYTES",
+        "cache_bytes",
+        "20 GiB",
+        "What that directory may take; what was used longest ago is removed first.",
+        _bytes,
     ),
 )
 

@@ -9,6 +9,8 @@ import pytest
 
 import write_docs
 from qdrant_backup import errors
+from qdrant_backup.cli.anomaly import ANOMALOUS
+from qdrant_backup.cli.diff import DIFFERENT
 from qdrant_backup.settings import VARIABLES
 from support.prose import mistakes
 
@@ -104,7 +106,9 @@ def test_every_exit_code_is_explained():
         for code in (kind.codes.backup, kind.codes.restore, kind.codes.others)
     }
 
-    assert explained == codes | {0} | {errors.Interrupted(number).exit_code for number in (1, 2, 15)}
+    assert explained == codes | {0, DIFFERENT, ANOMALOUS} | {
+        errors.Interrupted(number).exit_code for number in (1, 2, 15)
+    }
 
 
 def test_the_tree_that_opens_errors_py_names_every_error():

@@ -557,3 +557,40 @@ def test_a_stored_backup_is_a_value(tmp_path: Path) -> None:
     stored = published(tmp_path)
     with pytest.raises(dataclasses.FrozenInstanceError):
         stored.path = tmp_path  # type: ignore[misc]
+
+
+def test_backups_are_named_by_how_many_came_after_them_and_by_time(tmp_path: Path) -> None:
+    hour = timedelta(hours=1)
+    oldest, middle, newest = (published(tmp_path, FIRST + number * hour) for number in range(3))
+    published(tmp_path, FIRST + 5 * hour, safety=True)
+    directory = BackupDirectory(tmp_path)
+
+    found = [directory.find(f"latest~{number}").path for number in range(3)]
+    assert found == [newest.path, middle.path, oldest.path]
+    with pytest.raises(BackupNotFound, match="latest~3"):
+        directory.find("latest~3")
+    assert directory.as_of(FIRST + hour).path == middle.path
+    assert directory.as_of(FIRST + 2 * hour - timedelta(seconds=1)).path == middle.path
+    assert directory.as_of(FIRST + 100 * hour).path == newest.path
+    with pytest.raises(BackupNotFound, match="oldest was finished"):
+        directory.as_of(FIRST - hour)
+    with pytest.raises(BackupNotFound, match="no complete backup"):
+        BackupDirectory(tmp_path / "none").as_of(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("text", "could"),
+    [
+        ("latest", True),
+        ("latest~4", True),
+        ("2026-02-03", True),
+        ("2026-02-03_143052", True),
+        ("a/b", True),
+        ("race", False),
+        ("latest news", False),
+        ("2026 budget", False),
+        ("", False),
+    ],
+)
+def test_words_are_told_from_names_of_backups(tmp_path: Path, text: str, could: bool) -> None:
+    assert BackupDirectory(tmp_path).could_mean(text) == could

@@ -30,7 +30,9 @@ CLOCK = "clock.py"
 FACES = ("cli/", "dashboard/")
 # The engine may panic in ways that derive from BaseException, so the processes it runs in are houses of their own.
 ENGINE_PROCESSES = frozenset({"engine/child.py", "engine/halves.py", "engine/rest/__main__.py"})
-BROAD_PLACES = frozenset({EXITS, "engine/child.py", "engine/halves.py", "engine/rest/shards.py"})
+BROAD_PLACES = frozenset(
+    {EXITS, "engine/child.py", "engine/halves.py", "engine/rest/opened.py", "engine/rest/shards.py"}
+)
 
 CLOCK_NAMES = frozenset(
     f"time.{name}{suffix}" for name in ("time", "monotonic", "perf_counter", "process_time") for suffix in ("", "_ns")

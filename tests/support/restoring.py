@@ -15,6 +15,7 @@ from typing import Any
 
 from qdrant_backup.clock import Clock, SystemClock
 from qdrant_backup.engine.engine import Engine
+from qdrant_backup.engine.opened import Openings
 from qdrant_backup.installation.installation import Installation
 from qdrant_backup.model import NO_PROGRESS
 from qdrant_backup.operations.backup import BackupRequest, backup
@@ -164,6 +165,7 @@ class Lab:
         self.ports = Ports(
             server=self.server,
             engine=Engine(scratch=self.scratch / "engine"),
+            openings=Openings(self.scratch / "opened"),
             directory=BackupDirectory(self.root),
             installation=Installation(self.install),
             clock=self.clock,

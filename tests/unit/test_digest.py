@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdrant_backup import digest as d
+from qdrant_backup.digest_merge import changes
 from qdrant_backup.errors import IntegrityFailed
 
 ids = st.one_of(st.integers(0, 2**64 - 1), st.uuids())
@@ -136,3 +137,54 @@ def test_comparing_two_digests_reports_exactly_what_differs(before: dict[int, st
         n: (n not in before, n not in after) for n in before.keys() | after.keys() if before.get(n) != after.get(n)
     }
     assert found == expected
+
+
+def reader_of(records: list[bytes], vectors: tuple[str, ...] = names) -> d.DigestReader:
+    return d.DigestReader(io.BytesIO(written(records, vectors)))
+
+
+@given(
+    st.dictionaries(st.integers(0, 400), st.sampled_from("xyz"), max_size=200),
+    st.dictionaries(st.integers(0, 400), st.sampled_from("xyz"), max_size=200),
+)
+def test_changes_of_two_digests_are_those_of_their_records(left: dict[int, str], right: dict[int, str]) -> None:
+    mine = [record(number, text) for number, text in sorted(left.items())]
+    theirs = [record(number, text) for number, text in sorted(right.items())]
+
+    found = list(changes(reader_of(mine), reader_of(theirs)))
+
+    assert found == list(d.compare(mine, theirs))
+    assert {d.point_id_of(change.key) for change in found} == {
+        number for number in left.keys() | right.keys() if left.get(number) != right.get(number)
+    }
+
+
+def test_changes_are_found_across_the_blocks_in_which_digests_are_read() -> None:
+    mine = [record(number) for number in range(40_000)]
+    theirs = [record(number, "y" if number in {0, 20_001, 39_999} else "x") for number in range(40_000) if number != 7]
+
+    found = [
+        (d.point_id_of(change.key), change.after is None) for change in changes(reader_of(mine), reader_of(theirs))
+    ]
+
+    assert found == [(0, False), (7, True), (20_001, False), (39_999, False)]
+
+
+def test_digests_with_other_vector_names_are_compared_by_the_common_ones() -> None:
+    both = {"a": [1.0, 0.5], "b": [0.25]}
+    mine = [d.record_of(number, {"n": number}, both, ("a", "b")) for number in range(3)]
+    other = [{**both, "a": [1.0, 0.5 + (number == 2)]} for number in range(3)]
+    theirs = [d.record_of(number, {"n": number}, other[number], ("a", "c")) for number in range(3)]
+
+    found = list(changes(reader_of(mine, ("a", "b")), reader_of(theirs, ("a", "c"))))
+
+    assert [d.point_id_of(change.key) for change in found] == [2]
+
+
+def test_a_damaged_digest_is_refused_by_a_comparison() -> None:
+    good = [record(number) for number in range(100)]
+    raw = bytearray(written(good))
+    raw[1000] ^= 1
+
+    with pytest.raises(IntegrityFailed):
+        list(changes(d.DigestReader(io.BytesIO(bytes(raw))), reader_of(good)))

@@ -43,6 +43,20 @@ def test_a_timeout_is_a_number_of_seconds(seconds: str) -> None:
         resolved({"SNAPSHOT_UPLOAD_TIMEOUT": seconds})
 
 
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [("0", 0), ("500", 500), ("1K", 1024), ("1.5 MB", 3 << 19), ("20 GiB", 20 << 30), ("2t", 2 << 40)],
+)
+def test_a_size_may_have_a_unit(text: str, size_bytes: int) -> None:
+    assert resolved({"QDRANT_BACKUP_CACHE_BYTES": text}).get("cache_bytes") == size_bytes
+
+
+@pytest.mark.parametrize("text", ["-1", "much", "1 X", "1 KiBB", "1e3", "٣"])
+def test_a_size_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="QDRANT_BACKUP_CACHE_BYTES"):
+        resolved({"QDRANT_BACKUP_CACHE_BYTES": text})
+
+
 @pytest.mark.parametrize("url", ["ftp://x", "localhost:6333", "http://", "http://u:p@x", "http://x?y", "http://x:y"])
 def test_a_url_that_is_no_server_s_is_refused(url: str) -> None:
     with pytest.raises(UsageError):

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from qdrant_backup.cli.anomaly import ANOMALOUS
 from qdrant_backup.cli.lines import BackupLines, Warnings, backup_summary, title
 from qdrant_backup.cli.options import json_option, server_options
 from qdrant_backup.cli.wiring import Wiring
@@ -27,10 +28,11 @@ __all__ = ["backup"]
     show_default=True,
     help="How archives leave the server; `stream` needs no disk there.",
 )
+@click.option("--strict", is_flag=True, help="End with 11 when the backup looks like a loss beside the one before it.")
 @server_options
 @json_option
 @click.pass_obj
-def backup(invocation: Any, **flags: Any) -> None:
+def backup(invocation: Any, **flags: Any) -> int:
     """Back up collections, aliases and config files into a new, dated directory.
 
     All collections by default. Nothing is listed as a backup until all of it is written, checked and durable.
@@ -52,3 +54,4 @@ def backup(invocation: Any, **flags: Any) -> None:
         backup_summary(wiring.console, report.backup)
     if report.config_error is not None:
         raise report.config_error
+    return ANOMALOUS if report.anomalies and flags["strict"] else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -33,6 +34,11 @@ class Console:
     def watched(self) -> bool:
         """Whether standard error is a terminal, so that somebody can watch progress."""
         return self._err.isatty()
+
+    @property
+    def coloured(self) -> bool:
+        """Whether standard output is a terminal that shows colours."""
+        return self._out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def hide_progress_with(self, hide: Callable[[], None]) -> None:
         """Call `hide` before each line, so that a progress bar does not stand in its way."""

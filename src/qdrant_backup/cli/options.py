@@ -23,6 +23,7 @@ _FLAGS: dict[str, str] = {
     "allow_plain_http": "QDRANT_BACKUP_ALLOW_HTTP",
     "install_dir": "AI_MEMORY_INSTALL_DIR",
     "into_api_key_file": "QDRANT_INTO_API_KEY_FILE",
+    "serve_key_file": "QDRANT_BACKUP_SERVE_API_KEY_FILE",
 }
 
 

@@ -170,9 +170,12 @@ def undo(invocation: Any, *, yes: bool, **flags: Any) -> None:
     request = UndoRequest(force_changes=flags["force_changes"], allow_unverified=flags["allow_unverified"])
     with wiring.ports(say_nothing if as_json else RestoreLines(console)) as ports:
         decided = undoing.plan_undo(ports)
+        source = f"previous content, from {decided.safety_path}"
+        if decided.kind == "recovery":
+            source = "the points that were recovered are as they were before"
         lines = [
-            f"Undo the restore of {decided.started_at}",
-            *(f"  {name}: previous content, from {decided.safety_path}" for name in decided.restored),
+            f"Undo the {decided.kind} of {decided.started_at}",
+            *(f"  {name}: {source}" for name in decided.restored),
             *(f"  {name}: deleted, since the restore created it" for name in decided.removed),
             *(f"  alias {alias}: {collection or 'removed'}" for alias, collection in decided.aliases),
         ]
@@ -200,7 +203,7 @@ def resume(invocation: Any, *, yes: bool, **flags: Any) -> None:
         ]
         _require_yes(console, lines, yes=yes, as_json=as_json)
         report = resuming.resume(ports)
-    _conclude(console, report, as_json=as_json, verb="Restore")
+    _conclude(console, report, as_json=as_json, verb=decided.kind.capitalize())
 
 
 def _require_yes(console: Console, lines: list[str], *, yes: bool, as_json: bool) -> None:

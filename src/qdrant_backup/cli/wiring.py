@@ -93,6 +93,15 @@ class Wiring:
         """The AI Memory installation's directory."""
         return Path(self.settings.get("install_dir")).expanduser()
 
+    @property
+    def cache_dir(self) -> Path:
+        """Where backups are opened."""
+        configured = self.settings.get("cache_dir")
+        if configured:
+            return Path(configured).expanduser()
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "qdrant-backup"
+
     def server(self, url: str, api_key: Secret) -> Server:
         """A server, not yet contacted."""
         from qdrant_backup.clock import SystemClock
@@ -123,6 +132,7 @@ class Wiring:
         from qdrant_backup.cli.progress import progress_on
         from qdrant_backup.clock import SystemClock
         from qdrant_backup.engine.engine import Engine
+        from qdrant_backup.engine.opened import Openings
         from qdrant_backup.installation.installation import Installation
         from qdrant_backup.operations.ports import Ports
 
@@ -134,6 +144,9 @@ class Wiring:
                 server=self.server(into_url or settings.url, key),
                 engine=Engine(
                     scratch=_scratch(directory.root, makes_directory), silence_s=settings.get("silence_timeout")
+                ),
+                openings=Openings(
+                    self.cache_dir, most_bytes=settings.get("cache_bytes"), silence_s=settings.get("silence_timeout")
                 ),
                 directory=directory,
                 installation=Installation(self.install_dir),

@@ -64,6 +64,7 @@ def error_from(failed: Failed) -> QdrantBackupError:
         "space": InsufficientSpace,
         "input-output": NotWritable,
         "bug": InternalError,
+        "port": NotWritable,
     }
     return kinds[failed.kind](failed.what, why=failed.why)
 

@@ -25,6 +25,10 @@ __all__ = [
     "FailureKind",
     "Job",
     "Limits",
+    "ServeJob",
+    "Served",
+    "Serving",
+    "ServingAnswer",
     "frame_head",
     "report_from",
 ]
@@ -32,7 +36,7 @@ __all__ = [
 FRAME_HEAD_BYTES = 4
 LARGEST_FRAME_BYTES = 1 << 20
 
-FailureKind = Literal["damaged", "unreadable", "space", "input-output", "bug"]
+FailureKind = Literal["damaged", "unreadable", "space", "input-output", "bug", "port"]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -94,9 +98,60 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     kind: FailureKind
     what: str
     why: str
+    collection: str = ""
 
 
 Answer = Alive | Done | Failed
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A collection that a serving child opens.
+
+    Attributes:
+        name: under which it is served.
+        directory: what its archive was unpacked into.
+        shards: the directories below it that hold shards.
+        config: the collection's configuration, of its archive.
+        schema: payload field to its index's kind or parameters.
+        keyed: points lie in shards by keys of the user's, so that no hash says where.
+    """
+
+    name: str
+    directory: str
+    shards: list[str]
+    config: dict[str, Any]
+    schema: dict[str, Any]
+    keyed: bool
+
+
+class ServeJob(msgspec.Struct, frozen=True):
+    """What a serving child is to do; the only line it gets. The end of the pipe says that its parent is gone.
+
+    Attributes:
+        data: an empty directory for what it writes beside the collections.
+        apparent_bytes: the sizes of all files it will map.
+        deadline_s: how long opening may take.
+        api_key: may read; None lets everybody on this machine read.
+    """
+
+    data: str
+    collections: list[Served]
+    aliases: dict[str, str]
+    host: str
+    port: int
+    api_key: str | None
+    apparent_bytes: int
+    deadline_s: float
+    limits: Limits
+
+
+class Serving(msgspec.Struct, frozen=True, tag="serving"):
+    """Everything is open, and connections are accepted."""
+
+    port: int
+
+
+ServingAnswer = Serving | Failed
 
 
 def frame_head(size_bytes: int) -> bytes:

@@ -17,6 +17,7 @@ from qdrant_backup.errors import ConfigFailed, InsufficientSpace, QdrantBackupEr
 from qdrant_backup.layout import RESTORE_TEXT, backup_id_at, digest_path, snapshot_path
 from qdrant_backup.manifest import FORMAT, CollectionEntry, Manifest, ServerEntry, ShardEntry
 from qdrant_backup.model import human_size, utc_text
+from qdrant_backup.operations.anomaly import compare_with_previous
 from qdrant_backup.operations.capture import Found
 from qdrant_backup.operations.config_files import NO_CONFIG, back_up_config, back_up_logs
 from qdrant_backup.operations.copies import remove_left_behind
@@ -106,10 +107,12 @@ class BackupReport:
         backup: the published backup.
         config_error: set when the backup is whole but for config files that could not be read: print the report, then
             raise it.
+        anomalies: what makes it look like a loss beside the backup before it.
     """
 
     backup: StoredBackup
     config_error: ConfigFailed | None = None
+    anomalies: tuple[str, ...] = ()
 
 
 def survey(request: BackupRequest, ports: Ports) -> Facts:
@@ -174,8 +177,18 @@ def backup(request: BackupRequest, ports: Ports) -> BackupReport:
         refuse_open_journal(ports, [found.name for found in decided.collections])
         remove_left_behind(ports)
         report = _carry_out(request, decided, started, ports)
+        report = dataclasses.replace(report, anomalies=_anomalies(request, report.backup, ports))
         expire_safety(ports, lock, ports.safety_days)
         return report
+
+
+def _anomalies(request: BackupRequest, published: StoredBackup, ports: Ports) -> tuple[str, ...]:
+    # The backup stands, and so it must not look failed because it could not be compared.
+    try:
+        return compare_with_previous(ports, published, whole=not (request.include or request.exclude))
+    except QdrantBackupError as error:
+        ports.tell(Warned(f"the backup is complete, but was not compared with the one before it: {error}"))
+        return ()
 
 
 def back_up(request: BackupRequest, ports: Ports) -> BackupReport:

@@ -6,10 +6,11 @@ import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from qdrant_backup.storage.journal import JournalFile
+from qdrant_backup.storage.journal import JournalFile, RestoreKind
+from qdrant_backup.storage.points_file import PointsFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from qdrant_backup.model import BackupId
@@ -70,4 +71,16 @@ def expire_safety(ports: Ports, lock: DirectoryLock, days: int) -> tuple[BackupI
             file.forget(record)
         ports.directory.remove(backup, lock)
         gone.append(backup.backup_id)
+    _expire_recoveries(ports, file, witnesses, days)
     return tuple(gone)
+
+
+def _expire_recoveries(ports: Ports, file: JournalFile, witnesses: Sequence[datetime], days: int) -> None:
+    """The points that recoveries replaced go after as many days, with their records."""
+    for record in file.records():
+        begun = record.journal.committed_at
+        if record.journal.kind is not RestoreKind.RECOVER or begun is None:
+            continue
+        if witnessed_age(begun, witnesses, ports.clock.now()) >= timedelta(days=days):
+            file.forget(record)
+            PointsFile(ports.directory.root, record.journal.restore_id).remove()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from qdrant_backup.clock import Clock
     from qdrant_backup.engine.engine import Engine
+    from qdrant_backup.engine.opened import Openings
     from qdrant_backup.installation.installation import Installation
     from qdrant_backup.model import CollectionName, Progress
     from qdrant_backup.operations.events import Event
@@ -27,6 +28,7 @@ class Ports:
     Attributes:
         server: the Qdrant server that is backed up or restored into.
         engine: the embedded engine's guarded child processes.
+        openings: opens backups in them, to be read and searched.
         directory: the backup directory.
         installation: the AI Memory installation.
         clock: the time, and waiting.
@@ -39,6 +41,7 @@ class Ports:
 
     server: Server
     engine: Engine
+    openings: Openings
     directory: BackupDirectory
     installation: Installation
     clock: Clock

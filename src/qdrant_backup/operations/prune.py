@@ -15,6 +15,8 @@ import dataclasses
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from qdrant_backup.errors import RefusedForSafety
+from qdrant_backup.operations.anomaly import suspects
 from qdrant_backup.operations.expiry import expire_safety
 from qdrant_backup.operations.listing import listed
 from qdrant_backup.operations.open_journal import refuse_open_journal
@@ -151,16 +153,32 @@ def prune_plan(ports: Ports, keep_days: int) -> PrunePlan:
             (damaged if damage else sound).add(backup.backup_id)
 
 
+def _wait_for_a_person(ports: Ports) -> None:
+    """Delete nothing while a backup looks like a loss: the older ones may be all that is left."""
+    waiting = [suspect for suspect in suspects(ports) if not suspect.accepted]
+    if waiting:
+        raise RefusedForSafety(
+            f"nothing is deleted: backup {waiting[0].backup_id} looks like a loss",
+            why="; ".join(waiting[0].findings),
+            advice=(
+                f"Look at it with `qdrant-backup diff {waiting[0].previous} {waiting[0].backup_id}`; if all is well, "
+                f"`qdrant-backup anomaly accept {waiting[0].backup_id}`."
+            ),
+        )
+
+
 def prune(ports: Ports, decided: PrunePlan) -> Pruned:
     """Carry the plan out, and let the safety backups of ended restores go whose days are over.
 
     Raises:
         Locked: another run is at work.
-        RefusedForSafety: a restore has not ended, and may need what is here.
+        RefusedForSafety: a restore has not ended, and may need what is here; or a backup looks like a loss, and nobody
+            has accepted it.
         NotWritable: a backup could not be deleted; the ones before it are gone.
     """
     with DirectoryLock(ports.directory.root, ports.clock, "prune") as lock:
         refuse_open_journal(ports)
+        _wait_for_a_person(ports)
         ports.directory.sweep(lock)
         for backup in decided.doomed:
             ports.directory.remove(backup, lock)

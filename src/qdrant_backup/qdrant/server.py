@@ -17,6 +17,7 @@ from qdrant_backup.qdrant.download import Download
 from qdrant_backup.qdrant.failures import Unanswered
 from qdrant_backup.qdrant.http import Http
 from qdrant_backup.qdrant.points import PointCalls
+from qdrant_backup.qdrant.queries import QueryCalls
 from qdrant_backup.qdrant.rights import probe
 from qdrant_backup.qdrant.snapshot import SnapshotCalls
 from qdrant_backup.qdrant.target import Target
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Download", "Http", "OptimizerState", "Server", "Target", "Unanswered"]
 
 
-class Server(SnapshotCalls, CollectionCalls, PointCalls):
+class Server(SnapshotCalls, CollectionCalls, PointCalls, QueryCalls):
     """Every call there is on one server. Safe to use from several threads.
 
     Args:

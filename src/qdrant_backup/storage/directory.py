@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["BackupDirectory", "Invalid", "Listing", "Sweep"]
 
 LATEST = "latest"
+_LATEST = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
+_LIKE_AN_ID = re.compile(r"[0-9]{4}-[0-9-]*(_|$)")
 _MARK = BackupId("*")
 
 
@@ -114,10 +118,11 @@ class BackupDirectory:
         return [backup for backup in self.survey(safety=safety).backups if backup.is_whole]
 
     def find(self, reference: str) -> StoredBackup:
-        """The backup that the user means: `latest`, an id, a unique prefix of one, or a path, here or anywhere.
+        """The backup that the user means: `latest`, `latest~2`, an id, a unique prefix of one, or a path, here or anywhere.
 
         Its files have been looked at (`findings`); it need not be whole. `latest` is the newest whole one and never a
-        safety backup; a safety backup is named by its id or path. A prefix is looked for among ordinary ones only.
+        safety backup, `latest~2` the second before it; a safety backup is named by its id or path. A prefix is looked
+        for among ordinary ones only.
 
         Raises:
             BackupNotFound: nothing there has that name.
@@ -125,8 +130,8 @@ class BackupDirectory:
             UsageError: a prefix fits several.
             Incompatible, IntegrityFailed, NotWritable: as `stored.load`.
         """
-        if reference == LATEST:
-            return self._latest()
+        if back := _LATEST.fullmatch(reference):
+            return self._latest(int(back[1] or 0))
         named = Path(reference)
         if len(named.parts) == 1 and os.sep not in reference and reference != os.curdir:
             found = self._by_id(reference) or self._by_prefix(reference)
@@ -137,10 +142,45 @@ class BackupDirectory:
         where = "" if named.is_absolute() or len(named.parts) > 1 else f" in {self.root}"
         raise BackupNotFound(f"Backup {reference!r} was not found{where}", why="nothing of that name exists")
 
-    def _latest(self) -> StoredBackup:
-        for backup in self.entries():
-            if not backup.is_safety:
+    def could_mean(self, reference: str) -> bool:
+        """Whether a text looks like the name of a backup, be there one or not, rather than like any other text."""
+        looks = _LATEST.fullmatch(reference) or _LIKE_AN_ID.match(reference) or os.sep in reference
+        return bool(looks) or self._by_prefix(reference) is not None or (reference != "" and Path(reference).exists())
+
+    def as_of(self, moment: datetime) -> StoredBackup:
+        """The newest whole backup that was finished by then; never a safety backup.
+
+        Args:
+            moment: aware.
+
+        Raises:
+            BackupNotFound: there is none that old.
+            NotWritable: the directory cannot be read.
+        """
+        ordinary = self._ordinary()
+        for backup in ordinary:
+            if backup.finished_at <= moment:
                 return backup
+        why = "it holds no complete backup"
+        if ordinary:
+            why = f"the oldest was finished at {ordinary[-1].finished_at:%Y-%m-%d %H:%M:%S} UTC"
+        raise BackupNotFound(
+            f"There is no backup in {self.root} from before {moment.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
+            why=why,
+        )
+
+    def _ordinary(self) -> list[StoredBackup]:
+        return [backup for backup in self.entries() if not backup.is_safety]
+
+    def _latest(self, back: int) -> StoredBackup:
+        ordinary = self._ordinary()
+        if back < len(ordinary):
+            return ordinary[back]
+        if ordinary:
+            raise BackupNotFound(
+                f"There is no backup `{LATEST}~{back}` in {self.root}",
+                why=f"it holds {len(ordinary)} complete ones, so the oldest is `{LATEST}~{len(ordinary) - 1}`",
+            )
         raise BackupNotFound(
             f"There is no backup in {self.root}",
             why="`latest` means the newest complete one, and none is complete",

@@ -34,10 +34,14 @@ class TargetState(str, enum.Enum):
 
 
 class RestoreKind(str, enum.Enum):
-    """What wrote the journal: a restore, or an undo, which is a restore of a safety backup."""
+    """What wrote the journal: a restore; an undo, which is a restore of a safety backup; or the recovery of points.
+
+    A recovery's `options` hold `points_sha256`, of the file in `.undo/` that has its points and what they replaced.
+    """
 
     RESTORE = "restore"
     UNDO = "undo"
+    RECOVER = "recovery"
 
 
 class JournalServer(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,8 @@ __all__ = ["VERSION", "create_app"]
 VERSION = "1.18.3"
 """The version this server says it is, and follows."""
 
+READ_ONLY = "this is a backup, served for reading only; nothing can be changed here"
+
 
 class _Trimmed:
     """Takes slashes from the end of the path, and compresses snapshots for clients that ask for it: the server does both."""
@@ -65,6 +67,7 @@ def create_app(
     read_only_api_key: str | None = None,
     version: str = VERSION,
     faults: FaultScript | None = None,
+    read_only: bool = False,
 ) -> Starlette:
     """The server as an ASGI application; its shutdown closes the storage.
 
@@ -74,6 +77,7 @@ def create_app(
         read_only_api_key: the key for reading.
         version: what `GET /` says; nothing else depends on it.
         faults: what goes wrong on purpose; None for a server that has no such thing.
+        read_only: nobody may change anything, whatever the key.
     """
     keys = tuple(key for key in (api_key, read_only_api_key) if key)
     services = Services(storage, Snapshots(storage), Recovery(storage), version, keys)
@@ -92,7 +96,10 @@ def create_app(
         yield
         storage.close()
 
-    middleware = [Middleware(_Trimmed), Middleware(KeyCheck, api_key, read_only_api_key)]
+    middleware = [
+        Middleware(_Trimmed),
+        Middleware(KeyCheck, api_key, read_only_api_key, READ_ONLY if read_only else None),
+    ]
     if faults is not None:
         middleware.insert(0, Middleware(FaultInjector, faults))
     app = Starlette(

@@ -27,14 +27,20 @@ class KeyCheck:
         app: what to protect.
         api_key: may do everything; without one everybody may.
         read_only_api_key: may read.
+        refusal: what to say when somebody wants to write; None for a server that can be written to.
     """
 
-    def __init__(self, app: ASGIApp, api_key: str | None, read_only_api_key: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, api_key: str | None, read_only_api_key: str | None, refusal: str | None = None
+    ) -> None:
         self._app = app
+        self._refusal = refusal
         self._rights = [(key.encode(), right) for key, right in ((api_key, WRITE), (read_only_api_key, READ)) if key]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request in, or answer it here."""
+        if self._refusal is not None:
+            scope["qdrant_access"], scope["qdrant_refusal"] = READ, self._refusal
         if scope["type"] != "http" or not self._rights or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
@@ -44,7 +50,8 @@ class KeyCheck:
             return
         for key, right in self._rights:
             if hmac.compare_digest(key, given):
-                scope["qdrant_access"] = right
+                if self._refusal is None:
+                    scope["qdrant_access"] = right
                 await self._app(scope, receive, send)
                 return
         await Response(WRONG_KEY, 401, media_type="text/plain")(scope, receive, send)

@@ -144,7 +144,7 @@ def require_right(scope: Any, right: str) -> None:
         ApiError: 403.
     """
     if right == WRITE and scope.get("qdrant_access") == READ:
-        description = "Global manage access is required"
+        description = scope.get("qdrant_refusal") or "Global manage access is required"
         raise forbidden(description)
 
 

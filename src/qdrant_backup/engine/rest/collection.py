@@ -26,6 +26,7 @@ class Collection:
 
     Attributes:
         lock: held around every use of its shards; a snapshot sees no half of a write.
+        scattered: where a point lies is not for the hash ring to say: any shard may have it.
         running: how many snapshots and recoveries are under way, and how many snapshots were made since the start.
     """
 
@@ -36,6 +37,7 @@ class Collection:
         self.lock = threading.RLock()
         self.ring = Ring(record.shards)
         self.shards = [Shard(directory / str(number), record) for number in range(record.shards)]
+        self.scattered = False
         self.running = {"snapshots": 0, "recoveries": 0, "created": 0}
         self._operations = 0
 
@@ -73,6 +75,26 @@ class Collection:
             description = f"shard {number} not found"
             raise not_found(description)
         return self.shards[number]
+
+    def find(self, ids: list[Any], payload: Any, vector: Any) -> list[Any]:
+        """The records of these points, those that exist, in no order.
+
+        Raises:
+            ApiError: as `open_shards`.
+        """
+        groups: dict[int, list[Any]] = {}
+        if self.scattered:
+            groups = dict.fromkeys(range(len(self.shards)), ids)
+        else:
+            for one in ids:
+                groups.setdefault(self.ring.shard_of(one), []).append(one)
+        with self.lock:
+            engines = self.open_shards()
+            return [
+                record
+                for number, group in groups.items()
+                for record in engines[number].retrieve(group, payload, vector)
+            ]
 
     def points_count(self) -> int:
         """Points in all shards."""

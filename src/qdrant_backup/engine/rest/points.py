@@ -202,12 +202,7 @@ def retrieve(collection: Collection, body: JsonObject) -> list[JsonObject]:
     """The points with these ids, those that exist, in the order asked for."""
     ids = [point_id_of(one) for one in body["ids"]]
     payload, vector = payload_choice(body.get("with_payload"), False), vector_choice(body.get("with_vector"), False)
-    found: dict[Any, JsonObject] = {}
-    with collection.lock:
-        engines = collection.open_shards()
-        for number, group in _by_shard(collection, ids).items():
-            for record in engines[number].retrieve(group, payload, vector):
-                found[record.id] = record_json(record)
+    found = {record.id: record_json(record) for record in collection.find(ids, payload, vector)}
     return [found[one] for one in dict.fromkeys(ids) if one in found]
 
 

@@ -41,10 +41,7 @@ class _Resolver:
         if isinstance(given, bool) or not isinstance(given, (int, str)):
             return named_vector(given)
         point_id = point_id_of(given)
-        with self._collection.lock:
-            engines = self._collection.open_shards()
-            engine = engines[self._collection.ring.shard_of(point_id)]
-            found = engine.retrieve([point_id], False, True)
+        found = self._collection.find([point_id], False, True)
         if not found:
             description = f"No point with id {given} found"
             raise not_found(description)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
-__all__ = ["run"]
+__all__ = ["listening_on", "run", "serve_app"]
 
 KEEP_ALIVE_S = 30
 
@@ -66,20 +66,30 @@ def _protocol(transports: Transports) -> type[asyncio.Protocol]:
     return Noted
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    bound = socket.socket()
+def listening_on(host: str, port: int) -> socket.socket:
+    """A socket on that address, connections not yet accepted; `port` 0 takes a free one. Raises OSError."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         if os.name == "posix":
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
     except OSError:
-        bound.close()
+        listening.close()
         raise
-    return bound
+    return listening
 
 
-def _config(app: Starlette, transports: Transports) -> uvicorn.Config:
-    return uvicorn.Config(
+def serve_app(app: ASGIApp, listening: socket.socket, transports: Transports, tell: Callable[[int], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        app: what answers; its shutdown is called at the end.
+        listening: a bound socket.
+        transports: gets the connections, for faults that break them.
+        tell: is told the port once connections are accepted.
+    """
+    bound: int = listening.getsockname()[1]
+    config = uvicorn.Config(
         app,
         http=_protocol(transports),
         log_config=None,
@@ -88,6 +98,7 @@ def _config(app: Starlette, transports: Transports) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
+    _Server(config, lambda: tell(bound)).run(sockets=[listening])
 
 
 def run(  # noqa: PLR0913 - each is an option of the command line
@@ -125,8 +136,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         msgspec.MsgspecError: the faults are no script.
     """
     clock = clock or SystemClock()
-    with _bound(host, port) as listening:
-        bound: int = listening.getsockname()[1]
+    with listening_on(host, port) as listening:
         transports: Transports = {}
         script = None
         if faults is not None:
@@ -136,10 +146,10 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         keys = {"api_key": api_key, "read_only_api_key": read_only_api_key}
         app = create_app(storage, **keys, version=version, faults=script)
 
-        def tell() -> None:
+        def tell(bound: int) -> None:
             if port_file is not None:
                 replace_file(port_file, str(bound).encode())
             if announce is not None:
                 announce(bound)
 
-        _Server(_config(app, transports), tell).run(sockets=[listening])
+        serve_app(app, listening, transports, tell)

@@ -58,6 +58,14 @@ class Shard:
         self._record = record
         self._handle: Any = None
 
+    def load(self) -> None:
+        """Open the engine now, its own failures as they are; indexes that its segments lack are not made.
+
+        Raises:
+            Exception: whatever the engine says; `verdict.py` judges it.
+        """
+        self._handle = edge.EdgeShard.load(str(self.directory))
+
     @property
     def engine(self) -> Any:
         """The open engine.

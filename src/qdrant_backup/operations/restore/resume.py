@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from qdrant_backup.errors import IntegrityFailed, NotUndoable, RefusedForSafety
 from qdrant_backup.operations.copies import remove_left_behind
+from qdrant_backup.operations.mending.carry_out import Done
+from qdrant_backup.operations.mending.recovery import run as run_recovery
 from qdrant_backup.operations.restore.aliases import move_aliases
 from qdrant_backup.operations.restore.checks import judge
 from qdrant_backup.operations.restore.forward import apply_all
@@ -17,7 +19,7 @@ from qdrant_backup.operations.restore.rollback import OrRollBack, earlier_states
 from qdrant_backup.operations.restore.run import report_of
 from qdrant_backup.operations.restore.session import Session, require_same_server
 from qdrant_backup.operations.restore.source import source_of
-from qdrant_backup.operations.restore.undo import continue_undo, finish_committed
+from qdrant_backup.operations.restore.undo import continue_undo, finish_committed, report_of_recovery
 from qdrant_backup.storage.journal import JournalFile, RestoreKind, TargetState
 from qdrant_backup.storage.lock import DirectoryLock
 from qdrant_backup.storage.stored import load
@@ -87,6 +89,8 @@ def resume(ports: Ports) -> RestoreReport:
         session = Session(ports, lock, journal, resumed=True)
         _require_resumable(session)
         require_same_server(ports, journal.server, "resume it")
+        if journal.kind is RestoreKind.RECOVER:
+            return _resume_recovery(session)
         ports.directory.sweep(lock)
         remove_left_behind(ports)
         for target in journal.targets:
@@ -102,6 +106,13 @@ def resume(ports: Ports) -> RestoreReport:
                 move_aliases(session)
         session.commit()
         return report_of(session, archives)
+
+
+def _resume_recovery(session: Session) -> RestoreReport:
+    if session.journal.committed_at is not None:
+        session.commit()
+        return report_of_recovery(session.journal, Done({}), Outcome.NEW)
+    return report_of_recovery(session.journal, run_recovery(session.ports, session.journal), Outcome.NEW)
 
 
 def _require_resumable(session: Session) -> None:

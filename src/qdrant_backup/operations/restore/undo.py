@@ -13,6 +13,7 @@ from qdrant_backup.errors import CollectionFailed, NotUndoable, QdrantBackupErro
 from qdrant_backup.layout import backup_id_at, safety_name
 from qdrant_backup.operations.copies import remove_left_behind
 from qdrant_backup.operations.events import CollectionRecovered, RestoreBegun, SnapshotUploaded, Warned
+from qdrant_backup.operations.mending.recovery import put_back_unfinished, undo_recovery
 from qdrant_backup.operations.restore.aliases import move_aliases
 from qdrant_backup.operations.restore.applying import require_unmoved
 from qdrant_backup.operations.restore.checks import judge
@@ -31,11 +32,12 @@ from qdrant_backup.storage.stored import load
 
 if TYPE_CHECKING:
     from qdrant_backup.model import CollectionName
+    from qdrant_backup.operations.mending.carry_out import Done
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.operations.restore.source import Archive
     from qdrant_backup.storage.journal import RestoreRecord
 
-__all__ = ["UndoPlan", "continue_undo", "finish_committed", "last_record", "plan_undo", "undo"]
+__all__ = ["UndoPlan", "continue_undo", "finish_committed", "last_record", "plan_undo", "report_of_recovery", "undo"]
 
 _DEFAULT = UndoRequest()
 
@@ -52,6 +54,7 @@ class UndoPlan:
         aliases: aliases that are put back, with the collection (empty: the alias is removed).
         safety_path: where the previous content comes from; empty where none is needed.
         started_at: when the restore began, ISO 8601.
+        kind: `restore`, or `recovery`: then single points get their previous content, or are deleted.
     """
 
     restore_id: str
@@ -61,6 +64,7 @@ class UndoPlan:
     aliases: tuple[tuple[str, str], ...]
     safety_path: str
     started_at: str
+    kind: str = RestoreKind.RESTORE.value
 
 
 def last_record(file: JournalFile) -> RestoreRecord:
@@ -70,7 +74,7 @@ def last_record(file: JournalFile) -> RestoreRecord:
         NotUndoable: there is none.
     """
     for record in file.records():
-        if record.journal.kind is RestoreKind.RESTORE and record.journal.committed_at is not None:
+        if record.journal.kind is not RestoreKind.UNDO and record.journal.committed_at is not None:
             return record
     raise NotUndoable(
         "There is nothing to undo",
@@ -93,9 +97,8 @@ def plan_undo(ports: Ports) -> UndoPlan:
     created = tuple(target.collection for target in journal.targets if not target.prior.existed)
     aliases = tuple((alias, journal.aliases_before.get(alias, "")) for alias in journal.aliases_planned)
     path = str(ports.directory.root / safety_name(journal.safety_id)) if journal.safety_id else ""
-    return UndoPlan(
-        journal.restore_id, left is not None, existed, created, aliases, path, journal.started_at.isoformat()
-    )
+    started = journal.started_at.isoformat()
+    return UndoPlan(journal.restore_id, left is not None, existed, created, aliases, path, started, journal.kind.value)
 
 
 def undo(ports: Ports, request: UndoRequest = _DEFAULT) -> RestoreReport:
@@ -109,15 +112,32 @@ def undo(ports: Ports, request: UndoRequest = _DEFAULT) -> RestoreReport:
     with DirectoryLock(ports.directory.root, ports.clock, "undo") as lock:
         file = JournalFile(ports.directory.root, ports.clock)
         left = file.read()
-        if left is not None and left.committed_at is None:
+        if left is not None and left.kind is RestoreKind.RECOVER:
+            require_same_server(ports, left.server, "put the recovery back")
+            if left.committed_at is None:
+                return report_of_recovery(left, put_back_unfinished(ports, left), Outcome.PREVIOUS)
+            file.close(left)
+        elif left is not None and left.committed_at is None:
             return _put_back_unfinished(Session(ports, lock, left, resumed=True))
-        if left is not None:
+        elif left is not None:
             finish_committed(Session(ports, lock, left, resumed=True))
         record = last_record(file)
         require_same_server(ports, record.journal.server, "undo it")
+        if record.journal.kind is RestoreKind.RECOVER:
+            done = undo_recovery(ports, record, force=request.force_changes)
+            return report_of_recovery(record.journal, done, Outcome.PREVIOUS)
         ports.directory.sweep(lock)
         remove_left_behind(ports)
         return _take_back(ports, lock, record, request)
+
+
+def report_of_recovery(journal: Journal, done: Done, outcome: Outcome) -> RestoreReport:
+    """What was done with single points, by collection; `records` counts them."""
+    targets = tuple(
+        TargetReport(target.collection, target.source, outcome, done.written.get(target.collection, 0))
+        for target in journal.targets
+    )
+    return RestoreReport(journal.restore_id, journal.backup_path, targets)
 
 
 def finish_committed(session: Session) -> None:

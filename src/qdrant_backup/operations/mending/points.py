@@ -1,0 +1,87 @@
+"""A point as the REST API gives and takes it: what it holds, exactly, and whether a server takes it."""
+
+from __future__ import annotations
+
+import functools
+import math
+import struct
+from typing import TYPE_CHECKING, Any, cast
+
+from qdrant_backup.digest import payload_hash, vector_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["content_of_point", "exact_point", "named_vectors", "unwritable"]
+
+
+def named_vectors(point: Mapping[str, Any]) -> dict[str, Any]:
+    """A point's vectors by name; the unnamed one is the empty string."""
+    vector = point.get("vector")
+    if vector is None:
+        return {}
+    return cast("dict[str, Any]", vector) if isinstance(vector, dict) else {"": vector}
+
+
+def content_of_point(point: Mapping[str, Any] | None) -> bytes | None:
+    """What a point holds, as bytes that are equal for equal payloads and vectors; None for no point."""
+    if point is None:
+        return None
+    vectors = sorted(named_vectors(point).items())
+    if unwritable(point):  # JSON has no NaN, so there is no hash of its bits; such a point equals itself alone.
+        return repr((point.get("payload"), vectors)).encode()
+    return b"".join([payload_hash(point.get("payload")), *(name.encode() + vector_hash(one) for name, one in vectors)])
+
+
+@functools.lru_cache(maxsize=256)
+def _packing(length: int) -> struct.Struct:
+    return struct.Struct(f"@{length}f")
+
+
+def _exact(values: Sequence[float]) -> list[float]:
+    """The float32 values that a server's decimals stand for; written as JSON they come back bit for bit.
+
+    Qdrant writes the shortest decimal that names the float32. Its exact value has up to 17 digits, which any reader,
+    also one that goes by way of double precision, rounds to the very same bits.
+    """
+    packing = _packing(len(values))
+    return list(packing.unpack(packing.pack(*values)))
+
+
+def _exact_vector(vector: Any) -> Any:
+    if isinstance(vector, dict):
+        entries = cast("dict[str, list[Any]]", vector)
+        return {"indices": entries["indices"], "values": _exact(entries["values"])}
+    numbers = cast("list[Any]", vector)
+    if numbers and isinstance(numbers[0], list):
+        return [_exact(row) for row in numbers]
+    return _exact(numbers)
+
+
+def exact_point(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The point as it is written to a server: {id, payload, vector}, each number the exact float32 value."""
+    vector = point.get("vector")
+    exact = {name: _exact_vector(one) for name, one in named_vectors(point).items()}
+    written = exact if vector is None or isinstance(vector, dict) else exact[""]
+    return {"id": point["id"], "payload": point.get("payload") or {}, "vector": written}
+
+
+def _finite(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+
+
+def unwritable(point: Mapping[str, Any]) -> str:
+    """The name of a vector that no server takes, for a number in it is NaN or infinite; None is how JSON shows one.
+
+    Returns:
+        Words for a message; empty when all is well.
+    """
+    for name, vector in named_vectors(point).items():
+        if isinstance(vector, dict):
+            rows = [cast("dict[str, list[Any]]", vector)["values"]]
+        else:
+            numbers = cast("list[Any]", vector)
+            rows = cast("list[list[Any]]", numbers) if numbers and isinstance(numbers[0], list) else [numbers]
+        if not all(_finite(row) for row in rows):
+            return f"vector {name!r}" if name else "its vector"
+    return ""

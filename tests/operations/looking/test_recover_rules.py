@@ -1,0 +1,317 @@
+"""What a recovery writes, what it leaves alone, what it refuses, and what happens when it is killed half-way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qdrant_backup.errors import (
+    CollectionFailed,
+    CollectionMissing,
+    ConnectionFailed,
+    Incompatible,
+    IntegrityFailed,
+    NotUndoable,
+    OperationFailed,
+    QdrantBackupError,
+    RefusedForSafety,
+    UsageError,
+)
+from qdrant_backup.operations.looking.recover import Recovery
+from qdrant_backup.operations.looking.recover_values import (
+    KEEP_NEWER,
+    OVERWRITE,
+    RecoverPlan,
+    RecoverRequest,
+    chosen_in_diff,
+)
+from qdrant_backup.operations.looking.sides import Sides
+from qdrant_backup.operations.mending.carry_out import BATCH_BYTES, batches
+from qdrant_backup.operations.mending.points import exact_point, unwritable
+from qdrant_backup.storage.points_file import Mend
+from support.restoring import Lab, named_config, path_of, points_of
+from support.servers import RunningServer
+from support.worlds import lab_at
+
+NAME = "discussions"
+
+
+@pytest.fixture
+def lab(embedded_server: RunningServer, tmp_path: Path) -> Lab:
+    return lab_at(embedded_server, tmp_path)
+
+
+def recover(lab: Lab, **options: Any) -> RecoverPlan:
+    with (
+        Sides(lab.ports) as sides,
+        Recovery(lab.ports, sides.backup(lab.ports.directory.find("latest")), RecoverRequest(**options)) as recovery,
+    ):
+        plan = recovery.plan()
+        recovery.carry_out(plan)
+    return plan
+
+
+def counted(plan: RecoverPlan, name: str = NAME) -> tuple[int, int, int]:
+    chosen = plan.collections[name]
+    return chosen.added, chosen.overwritten, chosen.kept
+
+
+def payload(lab: Lab, point_id: int, **fields: Any) -> None:
+    lab.call("POST", path_of(NAME, "points/payload?wait=true"), {"payload": fields, "points": [point_id]})
+
+
+def read(lab: Lab, point_id: int, name: str = NAME) -> dict[str, Any]:
+    return lab.call("GET", path_of(name, f"points/{point_id}"))["payload"]
+
+
+def drop(lab: Lab, *ids: int) -> None:
+    lab.call("POST", path_of(NAME, "points/delete?wait=true"), {"points": list(ids)})
+
+
+def test_each_policy_keeps_or_overwrites_as_it_says(lab: Lab) -> None:
+    lab.make(NAME, points_of(12))
+    lab.back_up()
+    drop(lab, 1)
+    payload(lab, 3, rank=1, text="older")
+    payload(lab, 5, rank=100)
+    payload(lab, 7, text="the same rank")
+
+    assert counted(recover(lab, ids=(1, 3, 5, 7, 9))) == (1, 0, 4)
+    assert read(lab, 3)["text"] == "older"
+    assert counted(recover(lab, ids=(3, 5, 7, 9), policy=KEEP_NEWER, newer_field="rank")) == (0, 1, 3)
+    assert (read(lab, 3)["rank"], read(lab, 5)["rank"], read(lab, 7)["text"]) == (3, 100, "the same rank")
+    assert counted(recover(lab, filters={"must": [{"key": "rank", "range": {"gte": 7}}]}, policy=OVERWRITE)) == (
+        0,
+        1,
+        4,
+    )
+    assert read(lab, 7)["text"] == "memory 7 of 1"
+    assert counted(recover(lab, ids=(5,), policy=OVERWRITE, set_fields={"recovered": True})) == (0, 1, 0)
+    assert read(lab, 5) == {"text": "memory 5 of 1", "group": "g2", "rank": 5, "part": {"x": 0.5}, "recovered": True}
+
+
+def test_points_can_go_into_another_collection_of_the_same_vectors(lab: Lab) -> None:
+    lab.make(NAME, points_of(5))
+    lab.make("copy", [])
+    lab.make("narrow", [], {"vectors": {"size": 3, "distance": "Dot"}})
+    lab.back_up(NAME)
+
+    assert counted(recover(lab, ids=(1, 3), rename={NAME: "copy"}), "copy") == (2, 0, 0)
+    assert set(lab.content("copy")) == {"1", "3"}
+    with pytest.raises(Incompatible, match=r"do not fit into 'narrow'.*size: 4 in the backup, 3 on the server"):
+        recover(lab, ids=(1,), rename={NAME: "narrow"})
+    with pytest.raises(CollectionMissing):
+        recover(lab, ids=(1,), rename={NAME: "nowhere"})
+    assert lab.content("narrow") == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"ids": (1, 999)}, OperationFailed),
+        ({"collections": ("nowhere",), "deleted": True}, CollectionMissing),
+        ({"wanted": {NAME: [999]}}, OperationFailed),
+        ({"wanted": {"nowhere": [1]}}, CollectionMissing),
+        ({"wanted": {NAME: ["no id"]}}, UsageError),
+    ],
+)
+def test_what_is_not_in_the_backup_is_refused_and_nothing_changes(
+    lab: Lab, options: dict[str, Any], error: type[QdrantBackupError]
+) -> None:
+    lab.make(NAME, points_of(4))
+    lab.back_up()
+    drop(lab, 1)
+    before = lab.content(NAME)
+
+    with pytest.raises(error) as caught:
+        recover(lab, **options)
+
+    assert caught.value.why
+    assert caught.value.advice
+    assert lab.content(NAME) == before
+    assert lab.journal() is None
+    assert not list(lab.root.glob(".undo/*"))
+
+
+def test_undo_refuses_to_take_newer_changes_back_unless_forced(lab: Lab) -> None:
+    lab.make(NAME, points_of(6))
+    lab.back_up()
+    drop(lab, 1)
+    payload(lab, 3, rank=50)
+    before = lab.content(NAME)
+    recover(lab, ids=(1, 3), policy=OVERWRITE)
+    payload(lab, 3, rank=77)
+    now = lab.content(NAME)
+
+    with pytest.raises(RefusedForSafety, match="point 3 of discussions changed"):
+        lab.undo()
+    assert lab.content(NAME) == now
+
+    lab.undo(force_changes=True)
+    assert lab.content(NAME) == before
+    with pytest.raises(NotUndoable):
+        lab.undo()
+
+
+def interrupted(lab: Lab, after: int, error: Exception | None = None) -> Callable[..., Any]:
+    """Lets so many writes through, then the connection is gone for good."""
+    real, count = lab.server.upsert, iter(range(10_000))
+
+    def upsert(*given: Any) -> None:
+        if next(count) >= after:
+            raise error or ConnectionFailed("the server is gone", why="as the test wants it")
+        real(*given)
+
+    return upsert
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qdrant_backup.operations.mending.carry_out.BATCH_POINTS", 2)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_recovery_that_fails_half_way_puts_everything_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.make(NAME, points_of(12))
+    lab.back_up()
+    drop(lab, 1, 3, 5, 7, 9)
+    before = lab.content(NAME)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.server, "upsert", interrupted(lab, 2))
+        with pytest.raises(ConnectionFailed):
+            recover(lab, deleted=True)
+
+    assert lab.content(NAME) == before
+    assert lab.journal() is None
+    assert not list(lab.root.glob(".undo/*"))
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("way", ["resume", "undo"])
+def test_a_recovery_that_was_killed_is_finished_or_taken_back(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    lab.make(NAME, points_of(12))
+    lab.back_up()
+    whole = lab.content(NAME)
+    drop(lab, 1, 3, 5, 7)
+    payload(lab, 9, rank=50)
+    before = lab.content(NAME)
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.server, "upsert", interrupted(lab, 2))
+        patch.setattr(lab.server, "delete_points", interrupted(lab, 0))
+        with pytest.raises(CollectionFailed, match="could not be taken back"):
+            recover(lab, ids=(1, 3, 5, 7, 9), policy=OVERWRITE)
+    assert lab.content(NAME) not in (before, whole)
+
+    with pytest.raises(RefusedForSafety, match="has not ended"):
+        recover(lab, deleted=True)
+    with pytest.raises(RefusedForSafety, match="has not ended"):
+        lab.back_up()
+
+    if way == "undo":
+        lab.undo()
+        assert lab.content(NAME) == before
+        assert not list(lab.root.glob(".undo/*"))
+    else:
+        lab.resume()
+        assert lab.content(NAME) == whole
+        lab.undo()
+        assert lab.content(NAME) == before
+    assert lab.journal() is None
+
+
+def test_what_somebody_else_wrote_meanwhile_stays(lab: Lab) -> None:
+    lab.make(NAME, points_of(6))
+    lab.back_up()
+    drop(lab, 1, 3)
+    with (
+        Sides(lab.ports) as sides,
+        Recovery(lab.ports, sides.backup(lab.ports.directory.find("latest")), RecoverRequest(deleted=True)) as recovery,
+    ):
+        plan = recovery.plan()
+        lab.put(NAME, [{"id": 3, "vector": [1, 0, 0, 0], "payload": {"text": "quicker"}}])
+        done = recovery.carry_out(plan)
+
+    assert done.kept == ((NAME, 3),)
+    assert done.written == {NAME: 1}
+    assert read(lab, 3) == {"text": "quicker"}
+    assert "point 3 of discussions changed meanwhile" in lab.told.warnings
+
+
+def test_a_damaged_points_file_is_never_worked_from(lab: Lab) -> None:
+    lab.make(NAME, points_of(6))
+    lab.back_up()
+    payload(lab, 3, rank=50)
+    recover(lab, ids=(3,), policy=OVERWRITE)
+    [file] = lab.root.glob(".undo/points-*.jsonl")
+    file.write_bytes(file.read_bytes().replace(b"50", b"51"))
+    now = lab.content(NAME)
+
+    with pytest.raises(IntegrityFailed, match="is damaged"):
+        lab.undo()
+    assert lab.content(NAME) == now
+
+
+def test_named_sparse_and_multivectors_come_back_bit_for_bit(lab: Lab) -> None:
+    lab.make(NAME, points_of(20, named=True), named_config())
+    before = lab.back_up()
+    lab.call("POST", path_of(NAME, "points/delete?wait=true"), {"filter": {}})
+
+    assert counted(recover(lab, deleted=True)) == (20, 0, 0)
+
+    assert lab.back_up().manifest.collections[NAME].content == before.manifest.collections[NAME].content
+
+
+def test_a_batch_stays_below_the_servers_limit_on_a_body() -> None:
+    def mends() -> Iterator[Mend]:
+        for number in range(40):
+            yield Mend("a", None, {"id": number, "vector": [], "payload": {"text": "x" * (BATCH_BYTES // 10)}})
+        yield Mend("b", None, {"id": 1, "vector": [], "payload": {"text": "x" * 2 * BATCH_BYTES}})
+        yield from (Mend("b", None, {"id": number, "vector": []}) for number in range(2, 600))
+
+    found = list(batches(mends()))
+
+    assert [mend for batch in found for mend in batch] == list(mends())
+    assert all(len({mend.collection for mend in batch}) == 1 for batch in found)
+    assert [len(batch) for batch in found][:5] == [9, 9, 9, 9, 4]
+    assert max(map(len, found)) <= 256
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [[1.0, None], {"text": [1.0], "late": [[0.5], [float("nan")]]}, {"words": {"indices": [1], "values": [None]}}],
+)
+def test_a_vector_that_no_server_takes_is_named(vector: Any) -> None:
+    assert "vector" in unwritable({"id": 1, "vector": vector})
+    assert not unwritable({"id": 1, "vector": [1.0, 2]})
+    assert not unwritable({"id": 1, "vector": {}})
+
+
+def test_float32_values_are_written_as_decimals_that_come_back_bit_for_bit() -> None:
+    shown = [0.1, 1e-45, 3.4028235e38, 0.33333334, -0.0]
+    [value, *_] = written = exact_point({"id": 1, "vector": shown})["vector"]
+
+    assert value == 0.10000000149011612
+    assert json.loads(json.dumps(written)) == written
+    assert exact_point({"id": 1, "vector": written})["vector"] == written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b'{"collections": []}',
+        b'{"collections": {"a": {"added": 1}}}',
+        b'{"collections": {"a": {"cut": true, "points": []}}}',
+    ],
+)
+def test_what_is_no_whole_diff_is_refused(text: bytes) -> None:
+    with pytest.raises(UsageError):
+        chosen_in_diff(text)
