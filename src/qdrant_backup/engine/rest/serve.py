@@ -143,8 +143,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
             script = FaultScript(clock, die, transports)
             script.load(faults)
         storage = Storage(data_dir, clock)
-        keys = {"api_key": api_key, "read_only_api_key": read_only_api_key}
-        app = create_app(storage, **keys, version=version, faults=script)
+        app = create_app(storage, api_key=api_key, read_only_api_key=read_only_api_key, version=version, faults=script)
 
         def tell(bound: int) -> None:
             if port_file is not None:
