@@ -65,7 +65,8 @@ def expire_safety(ports: Ports, lock: DirectoryLock, days: int) -> tuple[BackupI
             continue
         if left is not None and left.undoes and record is not None and record.journal.restore_id == left.undoes:
             continue
-        if witnessed_age(begun, witnesses, now) < timedelta(days=days):
+        age = witnessed_age(begun, witnesses, now)
+        if not age or age < timedelta(days=days):
             continue
         if record is not None:
             file.forget(record)
