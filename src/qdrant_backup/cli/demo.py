@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ __all__ = ["demo"]
 _START_S = 60.0
 _END_S = 10.0
 _POLL_S = 0.05
+_DIFFERENT = 10
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TERM", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "PYTHONPATH", "NO_COLOR")
 _THIS_PROGRAM = "from qdrant_backup.cli.main import main; main()"
 
@@ -91,25 +93,38 @@ class _Demo:
         self._say("Everything back? The backup is opened in the embedded engine and every point is compared:")
         self._type("verify", "latest", "--content")
         self._type("status")
-        self._prove(server, count)
+        self._require_all(server, count)
+        self._second_loss(server, count)
 
-    def _prove(self, server: Server, count: int) -> None:
+    def _second_loss(self, server: Server, count: int) -> None:
+        from qdrant_backup.operations.demo import memory
+
+        lost = memory.forget(server)
+        self._say("The agent does it again. This time nothing else may be touched; so first, what exactly is gone?")
+        self._type("diff", "latest", "--stat", expected=_DIFFERENT)
+        self._say("The backup can be searched without restoring it:")
+        self._type("search", "latest", "refresh token race", "--limit", "1")
+        self._say(f"Bring back the {len(lost)} lost memories alone:")
+        self._type("recover", "--from", "latest", "--deleted", "--collection", "discussions", "--yes")
+        self._require_all(server, count)
+        self._say(f"All {count} memories are back. The same commands work against your own server: see README.md.")
+
+    def _require_all(self, server: Server, count: int) -> None:
         found = sum(server.count(name) for name in server.collections())
         if found != count:
-            raise OperationFailed("the demo failed", why=f"{found} of {count} memories are there after the restore")
-        self._say(f"All {count} memories are back. The same commands work against your own server: see README.md.")
+            raise OperationFailed("the demo failed", why=f"{found} of {count} memories are there after it")
 
     def _say(self, text: str) -> None:
         self._console.line()
         self._console.line(f"# {text}")
 
-    def _type(self, *words: str) -> None:
+    def _type(self, *words: str, expected: int = 0) -> None:
         """Show a command and run it, as a process of its own."""
         self._console.line()
-        self._console.line(f"$ qdrant-backup {' '.join(words)}")
+        self._console.line(f"$ qdrant-backup {shlex.join(words)}")
         command = [sys.executable, "-c", _THIS_PROGRAM, *words]
         done = subprocess.run(command, cwd=self._root, env=self._environment, stdin=subprocess.DEVNULL, check=False)
-        if done.returncode:
+        if done.returncode != expected:
             raise OperationFailed(f"the demo's command `{words[0]}` ended with {done.returncode}")
 
     def _installation(self) -> None:
