@@ -19,3 +19,11 @@ def lab(server: RunningServer, tmp_path: Path) -> Lab:
 def embedded(embedded_server: RunningServer, tmp_path: Path) -> Lab:
     """For scripted faults."""
     return Lab(embedded_server, tmp_path / "backups", tmp_path / "scratch", wait_s=8.0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A restore takes several snapshots and engine children: on a busy machine that is minutes, and no failure."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(600))

@@ -61,6 +61,8 @@ def test_1_an_interrupted_upload_that_the_server_goes_on_with_is_waited_for_befo
     assert embedded.told.outcomes == {"docs": "previous content"}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_1_a_deletion_that_the_server_calls_false_is_not_taken_for_one(lab: Lab) -> None:
     docs(lab)
     lab.delete("docs")
