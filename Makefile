@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
-TEST_JOBS ?= 2
+# Tests wait for servers and disks more than they compute: three share two cores well.
+TEST_JOBS ?= 3
 PYTEST_ARGS ?=
 
 # Installing again costs a second's fraction, because a stamp is newer than all that decides what is installed.
@@ -34,7 +35,7 @@ demo: $(RUNTIME) ## back up, lose and restore a small AI memory, on the embedded
 	@echo "Running the demo: an embedded Qdrant, a backup, a loss, a restore; all in a temporary directory."
 	@$(BIN)/qdrant-backup demo
 
-test: $(DEV) ## run every test (TEST_JOBS=2, PYTEST_ARGS=...), on a real Qdrant too where `qdrant` is on PATH
+test: $(DEV) ## run every test (TEST_JOBS=3, PYTEST_ARGS=...), on a real Qdrant too where `qdrant` is on PATH
 	@echo "Running the tests in $(TEST_JOBS) processes."
 	@$(PY) -m pytest -n $(TEST_JOBS) --dist worksteal --quiet $(PYTEST_ARGS)
 

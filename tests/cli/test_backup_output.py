@@ -80,7 +80,7 @@ def test_the_guides_script_prints_the_same(ready: CommandLine) -> None:
         cwd=ready.directory,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

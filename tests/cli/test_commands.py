@@ -291,7 +291,7 @@ def test_bash_completes_a_command_and_its_options(embedded_line: CommandLine, on
         env=on_path,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     assert done.stdout.split() == ["backup", "--keep-days"], done.stderr

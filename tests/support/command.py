@@ -23,7 +23,7 @@ __all__ = ["CommandLine", "Ran", "tree_of", "until"]
 
 PROGRAM = [sys.executable, "-c", "from qdrant_backup.cli.main import main; main()"]
 KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "PYTHONPATH", "VIRTUAL_ENV")
-LONGEST_S = 110.0
+LONGEST_S = 240.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,13 @@ class CommandLine:
         given |= changes or {}
         return {name: text for name, text in given.items() if text is not None}
 
-    def start(self, *words: str | Path, env: Mapping[str, str | None] | None = None, **options: Any) -> Any:
+    def start(
+        self,
+        *words: str | Path,
+        env: Mapping[str, str | None] | None = None,
+        program: list[str] = PROGRAM,
+        **options: Any,
+    ) -> Any:
         """The running process, its streams piped as text unless `options` say otherwise."""
         given: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
@@ -108,7 +114,7 @@ class CommandLine:
             "env": self.environment(env),
             **options,
         }
-        return subprocess.Popen([*PROGRAM, *map(str, words)], **given)
+        return subprocess.Popen([*program, *map(str, words)], **given)
 
     def ended(self, process: Any, timeout: float = LONGEST_S) -> Ran:
         try:

@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.restore.session import Session
     from qdrant_backup.operations.restore.source import Archive
 
-__all__ = ["drop", "remove_uploads", "require_free_names", "require_unmoved", "upload"]
+__all__ = ["await_upload", "drop", "remove_uploads", "require_free_names", "require_unmoved", "upload"]
 
 _TOO_LARGE = 413
 _NAME_TRIES = 5
 _DROP_TRIES = 3
+_POLL_S = 0.5
+# Between the last byte of an upload and the recovery the server hashes the file, and its telemetry counts nothing yet
+# (`upload_snapshot` in src/actix/api/snapshot_api.rs, `recover.rs`, 1.18.3). A disk that reads slower than this has failed.
+_HASHED_BYTES_PER_S = 50_000_000
+_AT_LEAST_S = 1.0
 
 
 def require_free_names(ports: Ports, name: CollectionName, *, existed: bool) -> None:
@@ -116,7 +121,7 @@ def upload(session: Session, name: CollectionName, archive: Archive, *, action: 
     """
     ports = session.ports
     upload_name = _upload_name(ports, name)
-    detail = {"name": upload_name, "sha256": archive.sha256}
+    detail = {"name": upload_name, "sha256": archive.sha256, "size_bytes": archive.size_bytes}
     changes = {"state": TargetState.APPLYING, "upload_name": upload_name, "upload_sha256": archive.sha256}
     with session.step(name, action, detail=detail, **changes):
         ports.progress.begin(f"Uploading {name}", archive.size_bytes)
@@ -130,6 +135,7 @@ def upload(session: Session, name: CollectionName, archive: Archive, *, action: 
             )
         except Unanswered as error:
             ports.tell(Note(f"{name}: no answer to the upload ({error.why}); waiting until the server is idle"))
+            await_upload(session, name)
             settle(ports, name)
         except ServerRefused as error:
             if error.status == _TOO_LARGE:
@@ -139,6 +145,30 @@ def upload(session: Session, name: CollectionName, archive: Archive, *, action: 
             ports.progress.end()
     session.mark(name, state=TargetState.APPLIED)
     remove_uploads(session, name)
+
+
+def await_upload(session: Session, name: CollectionName) -> None:
+    """After an upload without an answer: wait until the server has begun to recover it, or surely never will.
+
+    A saved upload is listed, and its recovery begins at once; one that is not listed after the time that hashing it takes
+    never arrived whole. Only then do the server's counts of running recoveries mean anything.
+    """
+    ports = session.ports
+    steps = [step for step in session.target(name).steps if "name" in step.detail]
+    if not steps or steps[-1].concluded_at is not None:
+        return
+    detail = steps[-1].detail
+    hashing_s = _AT_LEAST_S + detail.get("size_bytes", 0) / _HASHED_BYTES_PER_S
+    deadline = ports.clock.monotonic() + hashing_s
+    while not _is_listed(ports, name, detail["name"]) and ports.clock.monotonic() < deadline:
+        ports.clock.sleep(_POLL_S)
+
+
+def _is_listed(ports: Ports, name: CollectionName, upload_name: str) -> bool:
+    try:
+        return any(snapshot.name == upload_name for snapshot in ports.server.snapshots(name))
+    except (CollectionMissing, ServerRefused, ConnectionFailed):
+        return False
 
 
 def remove_uploads(session: Session, name: CollectionName) -> None:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 from qdrant_backup.errors import QdrantBackupError
 from qdrant_backup.operations.events import CollectionRecovered, Note, RestoreBegun, SnapshotUploaded
-from qdrant_backup.operations.restore.applying import drop, remove_uploads, require_free_names, require_unmoved, upload
+from qdrant_backup.operations.restore.applying import (
+    await_upload,
+    drop,
+    remove_uploads,
+    require_free_names,
+    require_unmoved,
+    upload,
+)
 from qdrant_backup.operations.restore.checks import judge, mend_indexes, require_config, require_content
 from qdrant_backup.operations.restore.live import fingerprint, look, settle, wait_until_whole
 from qdrant_backup.operations.restore.rollback import keep_changes
@@ -64,6 +71,7 @@ def _one(session: Session, name: CollectionName, archive: Archive) -> None:
 
 def _already_there(session: Session, name: CollectionName, archive: Archive) -> bool:
     """After a kill: whether the upload that was under way has put the backup's content there all the same."""
+    await_upload(session, name)
     settle(session.ports, name)
     now = look(session.ports, name)
     if now.info is None or not archive.content:

@@ -10,7 +10,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from qdrant_backup.errors import CollectionFailed, QdrantBackupError
-from qdrant_backup.operations.restore.applying import drop, remove_uploads, upload
+from qdrant_backup.operations.restore.applying import await_upload, drop, remove_uploads, upload
 from qdrant_backup.operations.restore.checks import (
     Judged,
     judge,
@@ -85,6 +85,7 @@ def put_back(
     Raises:
         QdrantBackupError: it could not be made so. What it holds now is unknown.
     """
+    await_upload(session, name)
     settle(session.ports, name)
     remove_uploads(session, name)
     now = look(session.ports, name)
