@@ -27,7 +27,7 @@ _FIRST_LOOK_S = 30.0
 _WAL_BYTES = 64 * 1024 * 1024
 _SNAPSHOT_FACTOR = 1.2
 QUIET_POLLS = 3
-POLL_S = 0.5
+POLL_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
