@@ -16,13 +16,16 @@ DEV := $(VENV)/.installed-dev
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
+FAULT_ARGS ?=
+FAULT_TOOLS := strace faketime openssl util-linux e2fsprogs
+
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test check format bench docs lock clean
+.PHONY: help install dev demo test faults fault-tools check format bench docs lock clean
 
 help: ## list the targets
 	@echo "qdrant-backup: backup, restore and time-travel for Qdrant"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Python is '$(PYTHON)'; another one: make install PYTHON=python3.12"
 
@@ -38,6 +41,14 @@ demo: $(RUNTIME) ## back up, lose and restore a small AI memory, on the embedded
 test: $(DEV) ## run every test (TEST_JOBS=3, PYTEST_ARGS=...), on a real Qdrant too where `qdrant` is on PATH
 	@echo "Running the tests in $(TEST_JOBS) processes."
 	@$(PY) -m pytest -n $(TEST_JOBS) --dist worksteal --quiet $(PYTEST_ARGS)
+
+faults: $(DEV) ## every case of the fault matrix, in full (FAULT_ARGS=..., needs `make fault-tools` for some)
+	@echo "Running the fault matrix in $(TEST_JOBS) processes."
+	@$(PY) -m pytest -n $(TEST_JOBS) --dist worksteal --quiet -m fault --faults full $(FAULT_ARGS)
+
+fault-tools: ## install what some faults are made with (Debian packages; needs root)
+	@echo "Installing $(FAULT_TOOLS)"
+	@apt-get install --yes --no-install-recommends $(FAULT_TOOLS)
 
 check: $(DEV) ## lint, format, types, layers, architecture, start-up time, documentation
 	@echo "Checking style (ruff)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -20,8 +19,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("house")
 
-# The servers' fixtures: `support/servers.py` starts the embedded server, and a real one where there is one.
-pytest_plugins = ["support.servers"] if importlib.util.find_spec("support.servers") else []
+# `support/servers.py` starts the embedded server, and a real one where there is one; the plugin reports the fault matrix.
+pytest_plugins = ["support.servers", "faults.harness.plugin"]
 
 FOREIGN = ("QDRANT_", "AI_MEMORY_", "SNAPSHOT_UPLOAD_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "XDG_")
 
