@@ -87,12 +87,31 @@ Action: TypeAlias = "Reset | Close | Stall | Refuse | FlipByte | DropReply | Ans
 
 @dataclasses.dataclass
 class Rule:
-    """What to do with the next `times` requests that match `METHOD path-glob`; `fired` counts them."""
+    """What to do with `times` requests that match `METHOD path-glob`, once `after` of them were left alone.
+
+    `times` None means every one, and at least one. `fired` counts them.
+    """
 
     match: str
     action: Action
-    times: int = 1
+    times: int | None = 1
+    after: int = 0
     fired: int = 0
+
+    def meets(self, line: str) -> bool:
+        """Whether it acts on this request; counts it."""
+        if (self.times is not None and self.fired >= self.times) or not fnmatch.fnmatchcase(line, self.match):
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        self.fired += 1
+        return True
+
+    @property
+    def done(self) -> bool:
+        """It was used as often as it says."""
+        return self.fired > 0 if self.times is None else self.fired == self.times
 
 
 class Relay:
@@ -117,7 +136,7 @@ class Relay:
 
     def assert_all_fired(self) -> None:
         """Fails when a rule was used less often than it says."""
-        unused = [rule for rule in self.rules if rule.fired != rule.times]
+        unused = [rule for rule in self.rules if not rule.done]
         assert not unused, f"faults that never happened: {unused}"
 
     def _accept(self) -> None:
@@ -159,8 +178,7 @@ class Relay:
         with self._lock:
             self.seen.append(line)
             for rule in self.rules:
-                if rule.fired < rule.times and fnmatch.fnmatchcase(line, rule.match):
-                    rule.fired += 1
+                if rule.meets(line):
                     return rule.action
         return None
 

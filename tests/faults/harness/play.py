@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from faults.harness.case import Case
@@ -36,7 +37,7 @@ def play(case: Case, server: RunningServer, directory: Path) -> None:
 def _arm(case: Case, scene: Scene) -> None:
     if case.network:
         # Rules count how often they were used: each case has its own.
-        scene.through_relay().rules += [type(rule)(rule.match, rule.action, rule.times) for rule in case.network]
+        scene.through_relay().rules += [dataclasses.replace(rule) for rule in case.network]
     if case.script:
         scene.server.script(*map(dict, case.script))
 
@@ -45,7 +46,7 @@ def _never_fired(case: Case, scene: Scene) -> list[str]:
     """The faults that happened less often than they say; one without a number must happen once."""
     never: list[str] = []
     if scene.relay is not None:
-        never += [str(rule) for rule in scene.relay.rules if rule.fired != rule.times]
+        never += [str(rule) for rule in scene.relay.rules if not rule.done]
     if case.script and scene.server.alive:
         for fault, fired in zip(case.script, scene.server.fired(), strict=True):
             if fired < (fault.get("times", 1) or 1):
