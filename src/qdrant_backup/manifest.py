@@ -61,6 +61,7 @@ class CollectionEntry(msgspec.Struct, frozen=True, kw_only=True):
         method: `snapshot` or `stream`.
         config: `result.config` of `GET /collections/{c}`, as the server gave it.
         payload_schema: `result.payload_schema` likewise.
+        not_finite: vector name to points, at least, whose vector has NaN or an infinity in it.
     """
 
     name: str
@@ -78,6 +79,7 @@ class CollectionEntry(msgspec.Struct, frozen=True, kw_only=True):
     vector_names: list[str] = []
     config: dict[str, Any] = {}
     payload_schema: dict[str, Any] = {}
+    not_finite: dict[str, int] = {}
 
     @property
     def snapshot(self) -> str:

@@ -149,12 +149,51 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, count: int) -> None:
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+NAN, INFINITE = float("nan"), float("inf")
+LONG = edge.EdgeConfig(vectors=edge.EdgeVectorParams(size=200, distance=edge.Distance.Dot))
+LONG_PARAMS = {"vectors": {"size": 200, "distance": "Dot"}, "shard_number": 1}
+
+
+def test_points_whose_vectors_are_no_numbers_are_counted_for_each_vector(tmp_path: Path) -> None:
+    words, rows = edge.SparseVector([1, 5], [0.5, 0.25]), [[1.0, 2.0], [3.0, 4.0]]
+    vectors: list[dict[str, Any]] = [
+        {"text": [1, 2, 3, 4], "rows": rows, "words": words},
+        {"text": [1, NAN, 3, 4], "rows": rows, "words": words},
+        {"text": [1, 2, 3, INFINITE], "rows": [[1, 2], [NAN, 4]], "words": words},
+        {"text": [-INFINITE, 2, 3, INFINITE], "rows": rows, "words": edge.SparseVector([1, 5], [0.5, NAN])},
+    ]
+    shard = make_shard(tmp_path / "shard", NAMED, [edge.Point(at, one, {}) for at, one in enumerate(vectors)])
+    digested, records = digest(tmp_path, collection_archive([shard], NAMED_PARAMS))
+
+    assert digested.not_finite == {"text": 3, "rows": 1, "words": 1}
+    assert len(records) == 4
+
+
+@pytest.mark.parametrize("from_bytes", [1 << 60, 0], ids=["one process", "two processes"])
+def test_of_long_vectors_all_that_are_nan_throughout_are_counted(tmp_path: Path, from_bytes: int) -> None:
+    points = [edge.Point(at, [NAN if at % 5 == 0 else 3e38] * 200, {}) for at in range(100)]
+    shard = make_shard(tmp_path / "shard", LONG, points)
+    (tmp_path / "archive").write_bytes(collection_archive([shard], LONG_PARAMS))
+    engine = Engine(scratch=tmp_path / "scratch", halve_from_bytes=from_bytes)
+
+    assert engine.digest_file(tmp_path / "archive", tmp_path / "digest").not_finite == {"": 20}
+
+
+def test_a_single_nan_in_long_vectors_is_seen_in_some_points(tmp_path: Path) -> None:
+    points = [edge.Point(at, [1.0] * 77 + [NAN] + [1.0] * 122, {}) for at in range(80)]
+    shard = make_shard(tmp_path / "shard", LONG, points)
+    digested, _ = digest(tmp_path, collection_archive([shard], LONG_PARAMS))
+
+    assert digested.not_finite == {"": 10}
+
+
 def test_an_empty_collection(tmp_path: Path) -> None:
     shard = make_shard(tmp_path / "shard", NAMED, [])
     digested, records = digest(tmp_path, collection_archive([shard], NAMED_PARAMS))
     assert records == []
     assert digested.summary.points == 0
     assert digested.summary.vector_names == ("rows", "text", "words")
+    assert digested.not_finite == {}
 
 
 def test_one_bit_in_a_vector_file_shows(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import msgspec
 
 from qdrant_backup.archive.walk import ArchiveWalker
 from qdrant_backup.engine.halves import JudgedError, halved_blocks, is_worth_halving
+from qdrant_backup.engine.not_finite import NotFinite
 from qdrant_backup.engine.opening import Unpacker, shard_directories
 from qdrant_backup.engine.reading import blocks_of, vector_names_of, write_digest
 from qdrant_backup.engine.verdict import failed_from
@@ -166,15 +167,15 @@ def _digest(channel: _Channel) -> Done:
         raise ContentUnreadable(
             "The embedded engine cannot open the snapshot", why="the collection has no vectors, only payloads"
         )
-    scratch = Path(job.scratch)
+    scratch, odd = Path(job.scratch), NotFinite()
     if len(shards) == 1 and is_worth_halving(report.stored_bytes, job.limits.halve_from_bytes, scratch):
-        blocks = halved_blocks(shards[0], names, scratch, alive, channel.descriptors)
+        blocks = halved_blocks(shards[0], names, scratch, alive, channel.descriptors, odd)
     else:
-        blocks = blocks_of(shards, names, scratch, alive)
+        blocks = blocks_of(shards, names, scratch, alive, odd)
     with contextlib.closing(blocks):
         summary = write_digest(blocks, names, Path(job.target))
     plain: dict[str, Any] = msgspec.to_builtins(report)
-    return Done(summary.points, summary.vector_names, summary.content, plain)
+    return Done(summary.points, summary.vector_names, summary.content, plain, odd.counts)
 
 
 def _answer(channel: _Channel) -> Answer:

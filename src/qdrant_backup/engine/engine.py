@@ -21,7 +21,7 @@ from qdrant_backup.errors import ContentUnreadable, NotWritable, QdrantBackupErr
 from qdrant_backup.model import NO_PROGRESS, DigestSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from qdrant_backup.archive.report import ArchiveReport
     from qdrant_backup.model import Progress
@@ -34,10 +34,15 @@ _FULL_BELOW_BYTES = 16 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Digested:
-    """A digest that stands at its target, and what the walk through the archive found."""
+    """A digest that stands at its target, and what the walk through the archive found.
+
+    Attributes:
+        not_finite: vector name to points whose vector has NaN or an infinity in it, at least.
+    """
 
     summary: DigestSummary
     report: ArchiveReport
+    not_finite: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
 
 
 def _create(target: Path) -> None:
@@ -112,7 +117,7 @@ class DigestSink:
         if not isinstance(answer, Done):
             raise error_from(answer)
         summary = DigestSummary(answer.points, answer.vector_names, answer.content)
-        digested = Digested(summary, report_from(answer.report))
+        digested = Digested(summary, report_from(answer.report), answer.not_finite)
         self.finished = True
         return digested
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from qdrant_backup.engine.not_finite import NotFinite
 from qdrant_backup.engine.reading import count_points, open_shard, opened, records, reread, skip_points
 from qdrant_backup.engine.verdict import failed_from
 from qdrant_backup.engine.wire import Failed
@@ -71,6 +72,7 @@ class _UpperHalf:
     def __init__(self, directory: Path, names: Sequence[str], scratch: Path, private: Sequence[int]) -> None:
         self.path = scratch / "records-upper"
         self._verdict = scratch / "verdict-upper"
+        self._odd = scratch / "odd-upper"
         self._progress, progress = os.pipe()
         parent = os.getpid()
         self._pid = os.fork()
@@ -88,17 +90,22 @@ class _UpperHalf:
             shard = open_shard(directory)
             points = count_points(shard)
             lower = points - points // 2
+            odd = NotFinite()
             with opened(self.path, os.O_CREAT | os.O_EXCL) as stream:
-                for block in records(shard, names, skip_points(shard, lower)) if points > lower else ():
+                for block in records(shard, names, odd, skip_points(shard, lower)) if points > lower else ():
                     stream.writelines(block)
                     os.write(progress, b".")
+            self._odd.write_bytes(msgspec.json.encode(odd.counts))
         except BaseException as error:  # noqa: BLE001 - the engine's panics are no `Exception`
             self._verdict.write_bytes(msgspec.json.encode(failed_from(error)))
             os._exit(1)
         os._exit(0)
 
-    def await_end(self, alive: Callable[[], None]) -> None:
-        """Wait for its records; it may die, and then this process dies of the same signal, or say why it failed."""
+    def await_end(self, alive: Callable[[], None]) -> dict[str, int]:
+        """Wait for its records, and say what was odd in them.
+
+        It may die, and then this process dies of the same signal, or say why it failed.
+        """
         while os.read(self._progress, _PROGRESS_BYTES):
             alive()
         _, status = os.waitpid(self._pid, 0)
@@ -110,6 +117,7 @@ class _UpperHalf:
             os.kill(os.getpid(), number)
         if status:
             raise JudgedError(msgspec.json.decode(self._verdict.read_bytes(), type=Failed))
+        return msgspec.json.decode(self._odd.read_bytes(), type=dict[str, int])
 
     def close(self) -> None:
         """Kill it, unless it has ended."""
@@ -122,7 +130,12 @@ class _UpperHalf:
 
 
 def halved_blocks(
-    directory: Path, names: Sequence[str], scratch: Path, alive: Callable[[], None], private: Sequence[int]
+    directory: Path,
+    names: Sequence[str],
+    scratch: Path,
+    alive: Callable[[], None],
+    private: Sequence[int],
+    odd: NotFinite,
 ) -> Generator[list[bytes]]:
     """The records of one shard in ascending order, read by two processes.
 
@@ -132,6 +145,7 @@ def halved_blocks(
         scratch: a directory for the copy and the upper half's records.
         alive: called every few thousand points.
         private: file descriptors that the second process must not keep.
+        odd: sees every vector.
 
     Raises:
         IntegrityFailed: the two did not find the same number of points.
@@ -142,15 +156,12 @@ def halved_blocks(
     with contextlib.closing(_UpperHalf(copy, names, scratch, private)) as upper:
         shard = open_shard(directory)
         points = count_points(shard)
-        left = points - points // 2
-        for block in records(shard, names):
+        found = 0
+        for block in records(shard, names, odd, most=max(1, points - points // 2)):
             alive()
-            yield block[:left]
-            left -= len(block[:left])
-            if not left:
-                break
-        upper.await_end(alive)
-        found = points - points // 2 - left
+            found += len(block)
+            yield block
+        odd.add(upper.await_end(alive))
         with opened(upper.path, 0) as stream:
             for block in reread(stream, names):
                 alive()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
+import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from qdrant_edge import CountRequest, EdgeShard, ScrollRequest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from qdrant_edge import PointId, Record
 
     from qdrant_backup.archive.report import ArchiveReport
+    from qdrant_backup.engine.not_finite import NotFinite
     from qdrant_backup.model import DigestSummary
 
 __all__ = [
@@ -114,25 +116,47 @@ def skip_points(shard: EdgeShard, count: int) -> PointId | None:
     return offset
 
 
-def records(shard: EdgeShard, names: Sequence[str], offset: PointId | None = None) -> Iterator[list[bytes]]:
-    """The records of a shard from an id on, in ascending order, in lists of some thousand."""
+def records(
+    shard: EdgeShard,
+    names: Sequence[str],
+    odd: NotFinite,
+    offset: PointId | None = None,
+    most: int | None = None,
+) -> Iterator[list[bytes]]:
+    """The records of a shard from an id on, in ascending order, in lists of some thousand.
+
+    Args:
+        shard: an open shard.
+        names: the collection's vector names, sorted.
+        odd: sees every vector.
+        offset: the first id; the shard's first by default.
+        most: after how many points to end; after the shard's last by default.
+    """
     known = set(names)
+    left = sys.maxsize if most is None else most
     block: list[bytes] = []
     while True:
         batch, offset = shard.scroll(
-            ScrollRequest(offset=offset, limit=_BATCH_POINTS, with_payload=True, with_vector=True)
+            ScrollRequest(offset=offset, limit=min(left, _BATCH_POINTS), with_payload=True, with_vector=True)
         )
-        block.extend(record_of(point.id, point.payload, _vectors_of(point, known), names) for point in batch)
-        if offset is None or len(block) >= _BLOCK_RECORDS:
+        for point in batch:
+            vectors = _vectors_of(point, known)
+            odd.look(vectors)
+            block.append(record_of(point.id, point.payload, vectors, names))
+        left -= len(batch)
+        ended = offset is None or not left
+        if ended or len(block) >= _BLOCK_RECORDS:
             yield block
             block = []
-        if offset is None:
+        if ended:
             return
 
 
-def _counted(shard: EdgeShard, names: Sequence[str], alive: Callable[[], None]) -> Iterator[list[bytes]]:
+def _counted(
+    shard: EdgeShard, names: Sequence[str], alive: Callable[[], None], odd: NotFinite
+) -> Iterator[list[bytes]]:
     points = 0
-    for block in records(shard, names):
+    for block in records(shard, names, odd):
         alive()
         points += len(block)
         yield block
@@ -165,7 +189,7 @@ def _merged(runs: Sequence[BinaryIO], names: Sequence[str]) -> Iterator[list[byt
 
 
 def blocks_of(
-    directories: Sequence[Path], names: Sequence[str], scratch: Path, alive: Callable[[], None]
+    directories: Sequence[Path], names: Sequence[str], scratch: Path, alive: Callable[[], None], odd: NotFinite
 ) -> Generator[list[bytes]]:
     """The records of all shards in ascending order; several shards are merged through files, not in memory.
 
@@ -174,18 +198,19 @@ def blocks_of(
         names: the collection's vector names, sorted.
         scratch: a directory for the records of single shards.
         alive: called every few thousand points.
+        odd: sees every vector.
 
     Raises:
         IntegrityFailed: see `open_shard`; or a shard's points are not as many as it says.
     """
     if len(directories) == 1:
-        yield from _counted(open_shard(directories[0]), names, alive)
+        yield from _counted(open_shard(directories[0]), names, alive, odd)
         return
     runs: list[BinaryIO] = []
     for number, directory in enumerate(directories):
         shard = open_shard(directory)
         run = opened(scratch / f"records-{number}", os.O_CREAT | os.O_EXCL)
-        for block in _counted(shard, names, alive):
+        for block in _counted(shard, names, alive, odd):
             # Within a shard ids ascend; several records of one id exist only across shards.
             run.writelines(block)
         shard.close()

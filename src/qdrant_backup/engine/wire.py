@@ -84,12 +84,16 @@ class Alive(msgspec.Struct, frozen=True, tag="alive"):
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """The digest stands at its target, fsynced. `report` is an `ArchiveReport` as plain values."""
+    """The digest stands at its target, fsynced. `report` is an `ArchiveReport` as plain values.
+
+    `not_finite` is vector name to points whose vector has NaN or an infinity in it.
+    """
 
     points: int
     vector_names: tuple[str, ...]
     content: str
     report: dict[str, Any]
+    not_finite: dict[str, int] = {}
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

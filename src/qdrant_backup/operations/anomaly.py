@@ -10,8 +10,9 @@ The thresholds are few. Nothing below `LEAST_POINTS` points counts, and then:
     zero vectors         more than `ZERO_SHARE` of the points have an all-zero vector, and more than before
     duplicates           more than `DUPLICATE_SHARE` of the points repeat another one's payload and vectors, and more than before
 
-Size and distance of a vector, a payload index or a collection that is gone need no threshold. NaN cannot be told from a
-digest, and is not looked for.
+Size and distance of a vector, a payload index or a collection that is gone need no threshold, and neither have vectors
+with NaN or an infinity in them, when there are more than before: nobody means those. They were counted when the digest was
+computed, since a hash does not tell them.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ class Suspect:
 
 @dataclasses.dataclass(frozen=True)
 class _Tally:
-    """How two digests differ, in numbers."""
+    """How two digests differ, in numbers; `fresh` are the points added or changed."""
 
     gone: int
     common: int
+    fresh: int
     vectors: Mapping[str, int]
 
 
@@ -121,7 +123,7 @@ def _of_collection(
     if old.content and new.content and old.content != new.content:
         try:
             with previous.open(old.digest_file) as before, backup.open(new.digest_file) as after:
-                findings += _content_findings(new, before, after)
+                findings += [*_content_findings(new, before, after), *_not_finite_findings(old, new)]
         except QdrantBackupError as error:
             findings.append(f"{new.name}: it could not be compared with {previous.backup_id}: {error}")
     return findings
@@ -155,19 +157,21 @@ def _content_findings(entry: CollectionEntry, before: BinaryIO, after: BinaryIO)
                 f"{name}: {count} of {tally.common} points have another vector{_named(vector)} "
                 f"({_percent(count, tally.common)}; more than {VECTORS_SHARE:.0%} raises this): another embedding model?"
             )
-    return [*findings, *_zero_findings(entry, old, new), *_duplicate_findings(entry, old, new)]
+    return [*findings, *_zero_findings(entry, old, new), *_duplicate_findings(entry, tally, old, new)]
 
 
 def _tally(old: DigestReader, new: DigestReader) -> _Tally:
     names = sorted(set(old.summary.vector_names) & set(new.summary.vector_names))
-    gone, vectors = 0, dict.fromkeys(names, 0)
+    gone, fresh, vectors = 0, 0, dict.fromkeys(names, 0)
     for change in changes(old, new):
         if change.after is None:
             gone += 1
-        elif change.before is not None:
+            continue
+        fresh += 1
+        if change.before is not None:
             for name in names:
                 vectors[name] += vector_part(change.before, names, name) != vector_part(change.after, names, name)
-    return _Tally(gone, old.summary.points - gone, vectors)
+    return _Tally(gone, old.summary.points - gone, fresh, vectors)
 
 
 def _many(count: int, of: int, share: float) -> bool:
@@ -223,10 +227,18 @@ def _having(reader: DigestReader, vector: str, hashed: bytes) -> int:
     return sum(vector_part(record, names, vector) == hashed for record in reader.records())
 
 
-def _duplicate_findings(entry: CollectionEntry, old: DigestReader, new: DigestReader) -> Iterator[str]:
-    grown = new.summary.points - old.summary.points
-    # Points that repeat others come by a second import, which adds as many.
-    if not _many(grown, new.summary.points, 0.0) or new.summary.points > _MOST_COUNTED:
+def _not_finite_findings(old: CollectionEntry, new: CollectionEntry) -> Iterator[str]:
+    for vector, count in sorted(new.not_finite.items()):
+        if count > old.not_finite.get(vector, 0):
+            yield (
+                f"{new.name}: {count} of {new.records} points have NaN or an infinity in their vector{_named(vector)} "
+                f"(any more than before raise this): search cannot rank them, and no server takes them back"
+            )
+
+
+def _duplicate_findings(entry: CollectionEntry, tally: _Tally, old: DigestReader, new: DigestReader) -> Iterator[str]:
+    # Only a point that is new or was changed can be a new repetition; looking at all of them takes time and memory.
+    if tally.fresh < LEAST_POINTS or new.summary.points > _MOST_COUNTED:
         return
     now = _repeated(new)
     if _many(now, new.summary.points, DUPLICATE_SHARE) and now > _repeated(old):

@@ -302,4 +302,5 @@ def _entry(captured: Captured, created_at: datetime) -> CollectionEntry:
         vector_names=list(summary.vector_names) if summary else [],
         config=found.info.config,
         payload_schema=found.info.payload_schema,
+        not_finite=dict(digested.not_finite) if digested else {},
     )

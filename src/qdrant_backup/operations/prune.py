@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qdrant_backup.model import BackupId
+    from qdrant_backup.operations.anomaly import Suspect
     from qdrant_backup.operations.listing import Listed
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["Fate", "PrunePlan", "Pruned", "plan", "prune", "prune_plan"]
+__all__ = ["Fate", "PrunePlan", "Pruned", "plan", "prune", "prune_plan", "remedy"]
 
 _SHRUNKEN = 2
 
@@ -55,10 +56,16 @@ class Fate:
 
 @dataclasses.dataclass(frozen=True)
 class PrunePlan:
-    """What becomes of every backup, newest first; `untouched` are directories that look like backups and are none."""
+    """What becomes of every backup, newest first.
+
+    Attributes:
+        untouched: directories that look like backups and are none.
+        waiting: backups that look like a loss; while there are any, nothing is deleted.
+    """
 
     fates: tuple[Fate, ...]
     untouched: tuple[Path, ...] = ()
+    waiting: tuple[Suspect, ...] = ()
 
     @property
     def doomed(self) -> tuple[StoredBackup, ...]:
@@ -147,23 +154,33 @@ def prune_plan(ports: Ports, keep_days: int) -> PrunePlan:
         unread = [fate.backup for fate in decided.fates if fate.needed and fate.backup.backup_id not in sound | damaged]
         # Only where something is to go does it matter whether what stays is good.
         if not decided.doomed or not unread:
-            return dataclasses.replace(decided, untouched=tuple(invalid.path for invalid in found.invalid))
+            untouched = tuple(invalid.path for invalid in found.invalid)
+            return dataclasses.replace(decided, untouched=untouched, waiting=_waiting(ports))
         for backup in unread:
             damage = any(finding.is_damage for finding in check_files(backup, ports.progress))
             (damaged if damage else sound).add(backup.backup_id)
 
 
+def _waiting(ports: Ports) -> tuple[Suspect, ...]:
+    return tuple(suspect for suspect in suspects(ports) if not suspect.accepted)
+
+
+def remedy(suspect: Suspect) -> str:
+    """What to do about a backup that looks like a loss."""
+    return (
+        f"Look at it with `qdrant-backup diff {suspect.previous} {suspect.backup_id}`; if all is well, "
+        f"`qdrant-backup anomaly accept {suspect.backup_id}`."
+    )
+
+
 def _wait_for_a_person(ports: Ports) -> None:
     """Delete nothing while a backup looks like a loss: the older ones may be all that is left."""
-    waiting = [suspect for suspect in suspects(ports) if not suspect.accepted]
+    waiting = _waiting(ports)
     if waiting:
         raise RefusedForSafety(
             f"nothing is deleted: backup {waiting[0].backup_id} looks like a loss",
             why="; ".join(waiting[0].findings),
-            advice=(
-                f"Look at it with `qdrant-backup diff {waiting[0].previous} {waiting[0].backup_id}`; if all is well, "
-                f"`qdrant-backup anomaly accept {waiting[0].backup_id}`."
-            ),
+            advice=remedy(waiting[0]),
         )
 
 

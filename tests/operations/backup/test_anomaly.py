@@ -64,6 +64,78 @@ def test_a_loss_is_said_pinned_and_pruning_waits_until_it_is_accepted(lab: Lab, 
     assert len(line.published()) < 3
 
 
+def unindexed(lab: Lab) -> None:
+    """Made anew from its points, as a careless import does: the schema is `{}`."""
+    lab.delete(NAME)
+    lab.make(NAME, points_of(40))
+
+
+def zeroed(lab: Lab) -> None:
+    lab.put(NAME, [{**point, "vector": [0, 0, 0, 0]} for point in points_of(40)[:24]])
+
+
+def halved(lab: Lab) -> None:
+    emptied(lab, 20)
+
+
+def not_finite(lab: Lab) -> None:
+    """What float32 has no room for arrives as infinity."""
+    lab.put(NAME, [{**points_of(40)[0], "vector": [1e39, 0, 0, 1]}])
+
+
+DEGRADED = {
+    unindexed: f"{NAME}: the payload index of group is gone",
+    zeroed: f"{NAME}: 24 of 40 points have an all-zero vector (60%; more than 20% raises this)",
+    halved: f"{NAME}: 20 of 40 points are gone (50%; more than 20% raises this)",
+    not_finite: f"{NAME}: 1 of 40 points have NaN or an infinity in their vector",
+}
+
+
+@pytest.mark.parametrize("degrade", DEGRADED, ids=lambda degrade: degrade.__name__)
+def test_a_degraded_source_is_backed_up_and_said_loudly_and_holds_back_what_is_older(
+    server: RunningServer, tmp_path: Path, degrade: Any
+) -> None:
+    """Q21 of the fault matrix."""
+    lab, line = lab_at(server, tmp_path), CommandLine.at(tmp_path, server)
+    lab.make(NAME, points_of(40), indexes={"group": "keyword"})
+    kept = [line.inside("backup", "--json").ok().json["id"] for _ in range(2)]
+    degrade(lab)
+
+    ran = line.inside("backup", "--strict")
+    degraded = line.published()[-1].name
+    assert ran.code == 11, ran
+    assert f"! ANOMALY: {DEGRADED[degrade]}" in ran.err
+    assert f"{kept[1]} is kept, and prune waits" in ran.err
+    line.inside("verify", degraded).ok()
+    line.inside("backup", "--strict").ok()
+
+    preview = line.inside("prune", "--keep-days", "0").ok().out
+    assert f"  held   {kept[0]}" in preview
+    assert "held back" in preview
+    assert "--yes" not in preview
+    assert DEGRADED[degrade] in preview
+    assert f"`qdrant-backup anomaly accept {degraded}`" in preview
+    told = line.inside("prune", "--keep-days", "0", "--json").ok().json
+    matches("prune --json", told)
+    assert [(each["backup"], each["previous"]) for each in told["waiting"]] == [(degraded, kept[1])]
+    line.inside("prune", "--keep-days", "0", "--yes").failed(8, "looks like a loss")
+    assert [path.name for path in line.published()][:2] == kept
+
+    line.inside("anomaly", "accept", degraded).ok()
+    assert line.inside("prune", "--keep-days", "0", "--json").ok().json["waiting"] == []
+    assert "add --yes" in line.inside("prune", "--keep-days", "0").ok().out
+
+
+def test_the_same_oddities_as_before_raise_nothing(lab: Lab) -> None:
+    lab.make(NAME, points_of(40))
+    zeroed(lab)
+    not_finite(lab)
+    lab.back_up()
+    lab.put(NAME, points_of(1, first=100))
+
+    assert findings(lab) == []
+
+
 def test_ordinary_days_raise_nothing(lab: Lab) -> None:
     lab.make(NAME, points_of(40))
     lab.back_up()
@@ -86,8 +158,12 @@ def test_ordinary_days_raise_nothing(lab: Lab) -> None:
             lambda points: [{**point, "id": number} for number, point in enumerate(points, start=1000)],
             "40 of 80 points repeat the payload and vectors of another",
         ),
+        (
+            lambda points: [{**points[0], "id": point["id"]} for point in points[:15]],
+            "14 of 40 points repeat the payload and vectors of another",
+        ),
     ],
-    ids=["another embedding model", "zero vectors", "duplicates"],
+    ids=["another embedding model", "zero vectors", "duplicates", "duplicates in the place of others"],
 )
 def test_what_goes_wrong_with_many_points_is_said(lab: Lab, edit: Any, words: str) -> None:
     lab.make(NAME, points_of(40))
