@@ -9,6 +9,7 @@ fresh_embedded    an embedded one for this test alone, with faults
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import secrets
@@ -22,7 +23,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +208,13 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start_real(data_dir: Path, port: int = 0) -> RunningServer:
-    """A real server; a free port found is taken by somebody else now and then, hence several tries."""
+def start_real(
+    data_dir: Path, port: int = 0, *, settings: Mapping[str, str] | None = None, within: Sequence[str] = ()
+) -> RunningServer:
+    """A real server; a free port found is taken by somebody else now and then, hence several tries.
+
+    `settings` are more of its environment; `within` is a command that runs it, such as `unshare -m ...`.
+    """
     binary = shutil.which("qdrant")
     assert binary is not None
     for attempt in range(STARTS):
@@ -223,12 +229,14 @@ def start_real(data_dir: Path, port: int = 0) -> RunningServer:
             "QDRANT__SERVICE__READ_ONLY_API_KEY": READ_ONLY_API_KEY,
             "QDRANT__STORAGE__STORAGE_PATH": str(data_dir / "storage"),
             "QDRANT__STORAGE__SNAPSHOTS_PATH": str(data_dir / "snapshots"),
+            **(settings or {}),
         }
         with (data_dir / "log").open("ab") as log:
             process = subprocess.Popen(
-                [binary, "--disable-telemetry"], cwd=data_dir, env=environment, stdout=log, stderr=log
+                [*within, binary, "--disable-telemetry"], cwd=data_dir, env=environment, stdout=log, stderr=log
             )
-        server = RunningServer("real", rest, data_dir, process, start_real)
+        again = functools.partial(start_real, settings=settings, within=within)
+        server = RunningServer("real", rest, data_dir, process, again)
         try:
             _wait_until(lambda server=server: _ready(server), process)
         except NotStarted as error:
