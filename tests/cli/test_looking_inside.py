@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qdrant_backup.cli.search import _marked, _passage
+from qdrant_backup.cli.hits import marked, passage
 from support.command import CommandLine, tree_of
 from support.contracts import matches
 from support.original_backup import OriginalBackup, unpack_original_backup
@@ -187,18 +187,18 @@ class Terminal:
 def test_words_are_marked_on_a_terminal_as_far_as_their_stems_go():
     console: object = Terminal()
 
-    marked = _marked("We fixed the auth race, twice racing", "fix auth races", console)  # pyright: ignore[reportArgumentType]
+    shown = marked("We fixed the auth race, twice racing", "fix auth races", console)  # pyright: ignore[reportArgumentType]
 
-    assert marked.count("\x1b[") == 3 * 3, marked
-    assert "\x1b[33m\x1b[1mauth\x1b[0m" in marked
+    assert shown.count("\x1b[") == 3 * 3, shown
+    assert "\x1b[33m\x1b[1mauth\x1b[0m" in shown
 
 
 def test_the_passage_shown_is_the_one_with_the_words():
     payload = {"a": "nothing of it " * 40, "b": {"c": "x " * 300 + "the auth race " + "y " * 300}}
 
-    passage = _passage(payload, "auth race")
+    found = passage(payload, "auth race")
 
-    assert "the auth race" in passage
-    assert passage.startswith("…")
-    assert passage.endswith("…")
-    assert len(passage) <= 242
+    assert "the auth race" in found
+    assert found.startswith("…")
+    assert found.endswith("…")
+    assert len(found) <= 242
