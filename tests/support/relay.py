@@ -8,7 +8,8 @@
 
 The path of a rule is a glob over the whole path with its query. Every request gets a connection of its own to the
 server behind (`Connection: close`), and the first rule that matches and is not used up acts on it. Positions count
-bytes of the body: of the answer, or with `up=True` of the request.
+bytes of the body: of the answer, or with `up=True` of the request. One below 0 counts from the body's end, a fraction
+is a part of it; both need a body of known length.
 """
 
 from __future__ import annotations
@@ -16,73 +17,45 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import socket
+import ssl
 import struct
 import threading
-from typing import TypeAlias
+import time
 
+from support.relay_actions import (
+    ENDING,
+    Action,
+    Answer,
+    Close,
+    Delay,
+    DropReply,
+    FlipByte,
+    Flood,
+    Header,
+    Mute,
+    Positioned,
+    Rate,
+    Refuse,
+    Reset,
+    Stall,
+)
 
-@dataclasses.dataclass(frozen=True)
-class Reset:
-    """Forward `after` bytes of the body, then reset the client's connection."""
-
-    after: int = 0
-    up: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Close:
-    """Forward `after` bytes of the body, then close cleanly, as if that were all."""
-
-    after: int = 0
-    up: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Stall:
-    """Forward `after` bytes of the body, then neither send nor take anything until the relay is closed."""
-
-    after: int = 0
-    up: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Refuse:
-    """Reset without asking the server behind."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FlipByte:
-    """Change the byte at this position of the body."""
-
-    at: int = 0
-    up: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class DropReply:
-    """Let the server behind do it, take its whole answer, and hang up without passing it on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """Answer in the server's place; with `deliver` after it has done what was asked. `unread` answers before the body."""
-
-    status: int
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = ()
-    deliver: bool = False
-    unread: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """Say something else in a header of the answer; None leaves it out."""
-
-    name: str
-    value: str | None
-
-
-Action: TypeAlias = "Reset | Close | Stall | Refuse | FlipByte | DropReply | Answer | Header"
+__all__ = [
+    "Answer",
+    "Close",
+    "Delay",
+    "DropReply",
+    "FlipByte",
+    "Flood",
+    "Header",
+    "Mute",
+    "Rate",
+    "Refuse",
+    "Relay",
+    "Reset",
+    "Rule",
+    "Stall",
+]
 
 
 @dataclasses.dataclass
@@ -115,17 +88,21 @@ class Rule:
 
 
 class Relay:
-    """Listens on a free port and forwards to one on 127.0.0.1. `seen` lists `METHOD path` of everything that came."""
+    """Listens on a free port and forwards to one on 127.0.0.1. `seen` lists `METHOD path` of everything that came.
 
-    def __init__(self, upstream_port: int) -> None:
+    With a `context` it speaks TLS to its clients, as a proxy in front of Qdrant does.
+    """
+
+    def __init__(self, upstream_port: int, context: ssl.SSLContext | None = None) -> None:
         self.rules: list[Rule] = []
         self.seen: list[str] = []
+        self._context = context
         self._upstream_port = upstream_port
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -149,11 +126,13 @@ class Relay:
 
     def _guarded(self, client: socket.socket) -> None:
         client.settimeout(120)
-        with client:
-            try:
+        try:
+            if self._context is not None:
+                client = self._context.wrap_socket(client, server_side=True)
+            with client:
                 self._serve(client)
-            except OSError:
-                return
+        except OSError:
+            client.close()
 
     def _serve(self, client: socket.socket) -> None:
         head, rest = _read_head(client)
@@ -164,15 +143,28 @@ class Relay:
         if isinstance(action, Refuse):
             _reset(client)
             return
-        if isinstance(action, Answer) and not action.deliver:
-            if not action.unread:
-                _drain(client, _length(head) - len(rest))
-            self._answer(client, action)
+        if isinstance(action, Delay):
+            self._closed.wait(action.seconds)
+        if self._served_alone(client, action, _length(head) - len(rest)):
             return
         with socket.create_connection(("127.0.0.1", self._upstream_port), 120) as server:
             server.sendall(_with_header(head, "connection", "close"))
             if self._forward_up(client, server, rest, _length(head), action):
                 self._bring_down(client, server, action)
+
+    def _served_alone(self, client: socket.socket, action: Action | None, unread_bytes: int) -> bool:
+        """Whether the action needs no server behind, and has been done."""
+        if not isinstance(action, (Answer, Mute, Flood)) or (not isinstance(action, Flood) and action.deliver):
+            return False
+        if not (isinstance(action, Answer) and action.unread):
+            _drain(client, unread_bytes)
+        if isinstance(action, Answer):
+            self._answer(client, action)
+        elif isinstance(action, Mute):
+            self._closed.wait(120)
+        else:
+            _flood(client, action)
+        return True
 
     def _action(self, line: str) -> Action | None:
         with self._lock:
@@ -186,47 +178,64 @@ class Relay:
         self, client: socket.socket, server: socket.socket, rest: bytes, length: int, action: Action | None
     ) -> bool:
         """Forward the request's body; False when the action ended the conversation."""
-        fault = action if isinstance(action, (Reset, Close, Stall, FlipByte)) and action.up else None
+        fault = _placed(action, length, up=True)
+        pace = action if isinstance(action, Rate) and action.up else None
         done = 0
         while True:
-            if fault is not None and not isinstance(fault, FlipByte) and done >= fault.after:
+            if isinstance(fault, ENDING) and done >= fault.after:
                 self._break(client, fault)
                 return False
             if done >= length:
                 return True
-            data = rest or client.recv(65536)
+            data = rest or client.recv(_portion(pace))
             rest = b""
             if not data:
                 return False
             data = _damaged(data, done, fault)
-            server.sendall(data)
+            self._send(server, data, pace)
             done += len(data)
 
     def _bring_down(self, client: socket.socket, server: socket.socket, action: Action | None) -> None:
         head, rest = _read_head(server)
-        if isinstance(action, (DropReply, Answer)):
+        if isinstance(action, (DropReply, Answer, Mute)):
             while server.recv(65536):
                 pass
             if isinstance(action, Answer):
                 self._answer(client, action)
+            elif isinstance(action, Mute):
+                self._closed.wait(120)
             return
+        fault = _placed(action, _length(head), up=False)
         if isinstance(action, Header):
             head = _with_header(head, action.name, action.value)
+        if isinstance(action, Close) and action.unsized:
+            head = _with_header(head, "content-length", None)
         client.sendall(head)
-        fault = action if isinstance(action, (Reset, Close, Stall, FlipByte)) and not action.up else None
+        pace = action if isinstance(action, Rate) and not action.up else None
         done = 0
         data = rest or server.recv(65536)
         while data:
             data = _damaged(data, done, fault)
-            if fault is not None and not isinstance(fault, FlipByte) and done + len(data) > fault.after:
-                client.sendall(data[: fault.after - done])
+            if isinstance(fault, ENDING) and done + len(data) > fault.after:
+                client.sendall(data[: int(fault.after) - done])
                 self._break(client, fault)
                 return
-            client.sendall(data)
+            self._send(client, data, pace)
             done += len(data)
             data = server.recv(65536)
-        if fault is not None and not isinstance(fault, FlipByte):
+        if isinstance(fault, ENDING):
             self._break(client, fault)
+
+    def _send(self, to: socket.socket, data: bytes, pace: Rate | None) -> None:
+        if pace is None:
+            to.sendall(data)
+            return
+        step = _portion(pace)
+        for at in range(0, len(data), step):
+            part = data[at : at + step]
+            to.sendall(part)
+            if self._closed.wait(len(part) / pace.bytes_per_s):
+                return
 
     def _break(self, client: socket.socket, fault: Reset | Close | Stall) -> None:
         if isinstance(fault, Stall):
@@ -238,6 +247,10 @@ class Relay:
         lines = [f"HTTP/1.1 {action.status} Scripted", f"content-length: {len(action.body)}", "connection: close"]
         lines += [f"{name}: {value}" for name, value in action.headers]
         client.sendall("\r\n".join([*lines, "", ""]).encode() + action.body)
+        if action.abrupt:
+            time.sleep(0.1)  # The client may see the answer or only the reset, as with a real proxy.
+            _reset(client)
+            return
         # Closing with unread bytes resets the connection; a proxy that refuses a body lingers for the client's sake.
         client.shutdown(socket.SHUT_WR)
         client.settimeout(5)
@@ -270,10 +283,38 @@ def _with_header(head: bytes, name: str, value: str | None) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
+def _placed(action: Action | None, length: int, *, up: bool) -> Positioned | None:
+    """The fault with its position as a number of bytes; None when the action is none, or one of the other direction."""
+    if not isinstance(action, (Reset, Close, Stall, FlipByte)) or action.up != up:
+        return None
+    at = action.at if isinstance(action, FlipByte) else action.after
+    if at < 0:
+        at = length + at
+    elif 0 < at < 1:
+        at = int(length * at)
+    return dataclasses.replace(action, at=at) if isinstance(action, FlipByte) else dataclasses.replace(action, after=at)
+
+
+def _portion(pace: Rate | None) -> int:
+    """How much is forwarded at once: about a tenth of a second's bytes."""
+    return 65536 if pace is None else max(1, min(65536, int(pace.bytes_per_s / 10)))
+
+
+def _flood(client: socket.socket, action: Flood) -> None:
+    filling = action.size_bytes - len(action.begin) - len(action.end)
+    piece = action.fill * (65536 // len(action.fill))
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {action.size_bytes}\r\n\r\n"
+    client.sendall(head.encode() + action.begin)
+    while filling > 0:
+        client.sendall(piece[:filling])
+        filling -= len(piece)
+    client.sendall(action.end)
+
+
 def _damaged(data: bytes, done: int, fault: Action | None) -> bytes:
     if not isinstance(fault, FlipByte) or not done <= fault.at < done + len(data):
         return data
-    at = fault.at - done
+    at = int(fault.at) - done
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
