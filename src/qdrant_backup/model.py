@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, NewType, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,8 +34,7 @@ Checksum = NewType("Checksum", str)
 """A SHA-256 as 64 lower-case hexadecimal digits, the form Qdrant uses."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ServerIdentity:
+class ServerIdentity(msgspec.Struct, frozen=True):
     """Who answered `GET /`, and (where the key may ask) which process that was.
 
     Attributes:
@@ -43,6 +43,8 @@ class ServerIdentity:
         process_id: telemetry's random id of the running process; empty when the key may not see it.
         peer_id: the peer's number from `GET /cluster`, 0 in standalone mode; stays the same across restarts.
         peers: the URIs of all peers; empty in standalone mode.
+        scoped: the key is for some collections only. Such a key is shown no other collection, no alias and no peer, and
+            the server says nothing of what it leaves out (measured on 1.18.3).
     """
 
     version: str
@@ -50,10 +52,10 @@ class ServerIdentity:
     process_id: str = ""
     peer_id: int = 0
     peers: tuple[str, ...] = ()
+    scoped: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Replica:
+class Replica(msgspec.Struct, frozen=True):
     """One shard as this peer or another holds it (`GET /collections/{c}/cluster`)."""
 
     shard_id: int
@@ -63,8 +65,7 @@ class Replica:
     key: str | int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class CollectionInfo:
+class CollectionInfo(msgspec.Struct, frozen=True):
     """`GET /collections/{c}`, as far as we judge by it. `config` and `payload_schema` are kept as the server gave them."""
 
     name: CollectionName
@@ -74,8 +75,7 @@ class CollectionInfo:
     payload_schema: dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class SnapshotDescription:
+class SnapshotDescription(msgspec.Struct, frozen=True):
     """A snapshot as the server lists it. `checksum` is empty where the server has none (S3 storage)."""
 
     name: str
@@ -84,8 +84,7 @@ class SnapshotDescription:
     checksum: Checksum = Checksum("")
 
 
-@dataclasses.dataclass(frozen=True)
-class DigestSummary:
+class DigestSummary(msgspec.Struct, frozen=True):
     """What a digest says in one line: equal `content` means equal ids, payloads and vectors.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,6 +18,8 @@ RULE = "=" * 60
 
 def visible(text: str) -> str:
     """Text with everything a terminal would obey (escape codes, line breaks, reordering) made visible instead."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -64,6 +65,8 @@ class Console:
 
     def json(self, value: Any) -> None:
         """The result as JSON."""
+        import json
+
         self.line(json.dumps(value, indent=2, ensure_ascii=False))
 
     def error_line(self, text: str) -> None:
@@ -91,4 +94,6 @@ class Console:
 
     def error_json(self, value: Any) -> None:
         """An error as JSON."""
+        import json
+
         self.error_line(json.dumps(value, ensure_ascii=False))

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,6 +72,8 @@ def run(cli: click.Command, words: Sequence[str], repository: Path) -> int:
         _report(console, error, code, as_json=invocation.json)
         return code
     except Exception as error:  # noqa: BLE001 - the last stop: whatever was not foreseen is a bug, and is reported as one
+        import traceback
+
         bug = InternalError(
             "qdrant-backup met an error that it did not foresee", why=f"{type(error).__name__}: {error}"
         )

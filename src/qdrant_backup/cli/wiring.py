@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +164,11 @@ class Wiring:
 
 def _scratch(root: Path, will_be: bool) -> Path:
     """Where archives are unpacked: beside the backups, on the disk whose room is checked; never so as to create it."""
-    return root / SCRATCH if will_be or root.is_dir() else Path(tempfile.gettempdir())
+    if will_be or root.is_dir():
+        return root / SCRATCH
+    import tempfile
+
+    return Path(tempfile.gettempdir())
 
 
 def _installation_layers(directory: Path) -> list[Layer]:

@@ -10,8 +10,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -112,6 +110,8 @@ def free_bytes(path: Path) -> int:
         NotWritable: the filesystem does not answer.
     """
     with writing(path):
+        import shutil
+
         return shutil.disk_usage(_nearest_existing(path)).free
 
 
@@ -305,7 +305,7 @@ def write_atomically(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
         InsufficientSpace: no room; the old content stands.
     """
     hidden = path.name if path.name.startswith(".") else f".{path.name}"
-    temporary = path.with_name(f"{hidden}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f"{hidden}.{os.urandom(6).hex()}{TEMPORARY_SUFFIX}")
     try:
         with DurableFile(temporary, mode) as file:
             file.write(data)

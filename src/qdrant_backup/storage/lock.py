@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -146,6 +145,8 @@ class DirectoryLock:
 
     def _sign(self) -> None:
         """Write who we are into the file, remembering whom we find there."""
+        import socket
+
         self.taken_over = _read_owner(self._descriptor)
         owner = LockOwner(
             pid=os.getpid(), host=socket.gethostname(), command=self._command, started_at=self._clock.now()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -148,8 +147,8 @@ class PartialBackup:
 
         Raises:
             ValueError: a file of it has not been closed.
-            NotWritable: a step failed, or a backup of that name has appeared; nothing was published. When only the last
-                step failed (the parent's fsync), the backup is there and whole, and a power cut may take it.
+            NotWritable: a step failed, or a backup of that name has appeared; nothing was published. Only where the last
+                step failed (the parent's fsync) and the name could not be taken back either, the backup is there and whole.
             InsufficientSpace: no room; nothing was published.
         """
         if any(isinstance(file, DurableFile) and not file.closed for file in self._files.values()):
@@ -172,7 +171,13 @@ class PartialBackup:
             if os.path.lexists(self.final_path):
                 raise NotWritable(f"{self.final_path} cannot be published", why="something of that name has appeared")
             self.path.rename(self.final_path)
-        fsync_directory(self.final_path.parent)
+        try:
+            fsync_directory(self.final_path.parent)
+        except QdrantBackupError:
+            # Who is told that it failed must not find it listed; and a power cut might take it later.
+            with contextlib.suppress(OSError):
+                self.final_path.rename(self.path)
+            raise
 
     def _fsync_directories(self) -> None:
         with writing(self.path):
@@ -248,4 +253,6 @@ def remove_tree(path: Path) -> None:
         if path.is_symlink() or path.is_file():
             path.unlink()
         elif path.exists():
+            import shutil
+
             shutil.rmtree(path)
