@@ -40,6 +40,7 @@ class Case:
         world: fills the server and the directories before anything goes wrong; None takes the usual one of the command.
         damage: done when the world stands: crafted files, states and servers.
         during: called with the running process: signals, and what others do meanwhile.
+        mend: takes away what `damage` and `during` did, before the promises are checked: a disk is whole again.
         settings: environment variables of the command.
         options: arguments of the process: limits by `preexec_fn`, streams.
         on: the kinds of server.
@@ -60,6 +61,7 @@ class Case:
     world: Callable[[Scene], None] | None = None
     damage: Callable[[Scene], None] | None = None
     during: Callable[[Scene, Any], None] | None = None
+    mend: Callable[[Scene], None] | None = None
     settings: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     on: Sequence[str] = EMBEDDED

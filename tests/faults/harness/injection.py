@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-__all__ = ["Injection", "calls_made", "injected"]
+__all__ = ["Injection", "Strike", "injected", "strikes"]
 
-_CALL = re.compile(r"^(?:\[pid\s+\d+\] |\d+\s+)?(\w+)\(")
+_CALL = re.compile(r"^(?P<task>\d+)\s+(?P<call>\w+)\((?P<rest>.*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,31 +19,74 @@ class Injection:
 
     Attributes:
         calls: system calls as strace names them: `write,fsync`; `?name` is one that a machine may lack.
-        fault: what happens to them: `error=EIO`, `signal=SIGKILL`, `retval=10`, with strace's `:when=` expression.
+        fault: what happens to them: `error=EIO`, `signal=SIGKILL`, `retval=10`, with strace's `:when=` expression. strace
+            counts for each process and thread, and each kind of call, on its own. Empty: nothing, they are only noted.
         below: only calls that touch this path, or a file of this name below the backup directory; empty: all calls.
+        where: the fault must have met a call whose line in the log contains this, or it never happened.
+        watched: calls that are noted besides.
     """
 
     calls: str
-    fault: str
+    fault: str = ""
     below: Sequence[str] = ()
+    where: str = ""
+    watched: str = ""
 
     def command(self, program: Sequence[str], log: Path) -> list[str]:
         """The program under strace."""
         paths = [word for path in self.below for word in ("-P", path)]
+        seen = ",".join(filter(None, (self.calls, self.watched)))
+        # With its filter strace stops at these calls alone, which is faster; it then sends no signals, though.
+        speed = [] if "signal=" in self.fault else ["--seccomp-bpf"]
+        faults = ["-e", f"inject={self.calls}:{self.fault}"] if self.fault else []
         return [
-            "strace", "-f", "-qq", "-o", os.fspath(log), *paths,
-            "-e", f"trace={self.calls}", "-e", f"inject={self.calls}:{self.fault}",
-            *program,
+            "strace", "-f", *speed, "-y", "-qq", "-e", "signal=none", "-o", os.fspath(log), *paths,
+            "-e", f"trace={seen}", *faults, *program,
         ]  # fmt: skip
 
 
-def injected(log: Path) -> int:
-    """How many calls strace changed or killed at."""
-    text = log.read_text("utf-8", "replace")
-    return text.count("(INJECTED)") + text.count("+++ killed by SIGKILL +++")
+def injected(log: Path, where: str = "") -> int:
+    """How many calls strace changed or killed at, of those whose line contains `where`."""
+    count, last = 0, dict[str, str]()
+    for line in log.read_text("utf-8", "replace").splitlines():
+        task = line.partition(" ")[0]
+        struck = "(INJECTED)" in line or line.endswith("+++ killed by SIGKILL +++")
+        count += struck and where in last.get(task, "") + line
+        last[task] = line
+    return count
 
 
-def calls_made(log: Path) -> list[str]:
-    """The system calls of a log, by name, in order."""
-    found = (_CALL.match(line) for line in log.read_text("utf-8", "replace").splitlines())
-    return [match[1] for match in found if match]
+@dataclasses.dataclass(frozen=True)
+class Strike:
+    """A call that a fault can meet: the `number`-th of its kind that the command itself makes.
+
+    Attributes:
+        line: what strace wrote of it, from its arguments on.
+    """
+
+    call: str
+    number: int
+    line: str
+
+    def when(self, *, persistent: bool = False) -> str:
+        """Strace's words for it, alone or with all of its kind that follow."""
+        return f":when={self.number}{'+' if persistent else ''}"
+
+
+def strikes(log: Path, where: str) -> Iterator[Strike]:
+    """The calls of the first process in a log whose line contains `where`, in their order.
+
+    Those of its threads and children are left out: a second count of their own begins with each.
+    """
+    main, counts = "", dict[str, int]()
+    for line in log.read_text("utf-8", "replace").splitlines():
+        found = _CALL.match(line)
+        if found is None:
+            continue
+        main = main or found["task"]
+        if found["task"] != main:
+            continue
+        call = found["call"]
+        counts[call] = counts.get(call, 0) + 1
+        if where in found["rest"]:
+            yield Strike(call, counts[call], found["rest"])

@@ -26,6 +26,8 @@ def play(case: Case, server: RunningServer, directory: Path) -> None:
         _arm(case, scene)
         watched = scene.run(case)
         never = _never_fired(case, scene)
+        if case.mend is not None:
+            case.mend(scene)
         _disarm(case, scene)
         broken = broken_promises(scene, case, before, watched)
         assert not never, f"faults that never happened: {never}; it ended with {watched.ran}"
@@ -51,7 +53,7 @@ def _never_fired(case: Case, scene: Scene) -> list[str]:
         for fault, fired in zip(case.script, scene.server.fired(), strict=True):
             if fired < (fault.get("times", 1) or 1):
                 never.append(str(fault))
-    if case.system is not None and not injected(scene.log):
+    if case.system is not None and not injected(scene.log, case.system.where):
         never.append(str(case.system))
     return never
 

@@ -1,0 +1,93 @@
+"""One case for each system call of a command: every one of them, or a sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from faults.harness.case import Case
+from faults.harness.injection import Injection, Strike, strikes
+from faults.harness.play import play
+from faults.harness.scene import Scene
+from support.servers import RunningServer
+
+__all__ = ["Enumeration", "strike_all", "traced"]
+
+SCRATCH = "/.scratch/"
+"""Where archives are unpacked: the engine's own work, which nothing is restored from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Enumeration:
+    """What is done to which calls.
+
+    Attributes:
+        case: the command and what must hold after each of its runs; its exits are those of `exits`.
+        calls: system calls, as strace names them.
+        fault: what each meets in its turn, without the `:when=`.
+        persistent: so do all that follow it.
+        picked: which of the calls below the backup directory are meant.
+        exits: the exit codes that are right when this one is struck.
+        after: what else must hold after a run, by its log: raises AssertionError.
+    """
+
+    case: Case
+    calls: str
+    fault: str
+    persistent: bool = False
+    picked: Callable[[Strike], bool] = lambda _: True
+    exits: Callable[[Strike], Sequence[int]] | None = None
+    after: Callable[[Strike, Path], None] = lambda *_: None
+
+
+def traced(wanted: Enumeration, server: RunningServer, directory: Path) -> list[Strike]:
+    """The calls that an undisturbed run makes, of those that are meant."""
+    scene = Scene(server, directory)
+    try:
+        assert wanted.case.world is not None
+        wanted.case.world(scene)
+        case = dataclasses.replace(wanted.case, system=Injection(wanted.calls))
+        watched = scene.run(case)
+        assert watched.ran.code == 0, watched.ran
+        where = f"{scene.line.backups}"
+        found = [each for each in strikes(scene.log, where) if SCRATCH not in each.line and wanted.picked(each)]
+        assert found, f"no call of {wanted.calls} touches {where}"
+        return found
+    finally:
+        scene.close()
+        server.empty()
+
+
+def strike_all(
+    wanted: Enumeration, server: RunningServer, directory: Path, *, seed: int, most: int | None = None
+) -> int:
+    """Play the case once for each call, or for `most` of them by chance; fails with everything that went wrong.
+
+    Returns:
+        How many runs there were.
+    """
+    found = traced(wanted, server, directory / "undisturbed")
+    chosen = found if most is None or most >= len(found) else random.Random(seed).sample(found, most)
+    wrong: list[str] = []
+    for number, strike in enumerate(chosen):
+        place = directory / str(number)
+        try:
+            play(_case(wanted, strike, place), server, place)
+            wanted.after(strike, place / "system-calls")
+        except AssertionError as error:
+            wrong.append(f"{wanted.fault} at {strike.call} number {strike.number} ({strike.line}):\n{error}")
+        finally:
+            if not server.alive:
+                server.restart()
+            server.empty()
+    assert not wrong, f"{len(wrong)} of {len(chosen)} runs:\n" + "\n\n".join(wrong)
+    return len(chosen)
+
+
+def _case(wanted: Enumeration, strike: Strike, place: Path) -> Case:
+    fault = wanted.fault + strike.when(persistent=wanted.persistent)
+    system = Injection(strike.call, fault, where=str(place / "backups"), watched=wanted.calls)
+    exits = wanted.case.exits if wanted.exits is None else wanted.exits(strike)
+    return dataclasses.replace(wanted.case, system=system, exits=exits)
