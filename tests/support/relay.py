@@ -101,6 +101,7 @@ class Relay:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # Or each answer takes 40 ms longer.
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -148,6 +149,7 @@ class Relay:
         if self._served_alone(client, action, _length(head) - len(rest)):
             return
         with socket.create_connection(("127.0.0.1", self._upstream_port), 120) as server:
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server.sendall(_with_header(head, "connection", "close"))
             if self._forward_up(client, server, rest, _length(head), action):
                 self._bring_down(client, server, action)

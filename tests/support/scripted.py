@@ -119,6 +119,7 @@ class _Server(ThreadingHTTPServer):
 def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def answer(self) -> None:
             reply = script.next_reply(self.command, self.path.partition("?")[0])

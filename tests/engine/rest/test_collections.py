@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from qdrant_client import models as m
 from qdrant_client.http.exceptions import UnexpectedResponse
 
+from qdrant_backup.engine.rest.serve import listening_on
 from support.servers import NotStarted, RunningServer, start_embedded
 
 UUIDS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(10)]
@@ -223,3 +225,10 @@ def test_a_data_directory_is_served_by_one_process(fresh_embedded: RunningServer
     with pytest.raises(NotStarted, match="served by another process"):
         start_embedded(fresh_embedded.data_dir)
     assert fresh_embedded.call("GET", "/collections")[0] == 200
+
+
+def test_an_answers_body_does_not_wait_for_its_head_to_be_acknowledged() -> None:
+    with listening_on("127.0.0.1", 0) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
