@@ -58,6 +58,27 @@ def test_the_identity_does_without_what_the_key_may_not_see(qdrant, server):
     assert (identity.version, identity.process_id, identity.peer_id, identity.peers) == ("1.18.3", "", 0, ())
 
 
+def test_a_key_that_may_not_see_the_peers_is_one_for_some_collections(qdrant, server):
+    qdrant.on("GET /telemetry", telemetry())
+    assert not server.identity().scoped  # Servers without the route answer 404.
+    qdrant.on("GET /cluster", Reply.error(403, "Forbidden: Global access is required"))
+    assert server.identity().scoped
+
+
+def test_shards_on_other_peers_give_a_cluster_away(server):
+    mine, theirs = Replica(0, "Active", 1, local=True), Replica(1, "Active", 2, local=False)
+    server.refuse_shards_elsewhere("c", [mine])
+    with pytest.raises(Incompatible, match="one of 2 peers that hold 'c'"):
+        server.refuse_shards_elsewhere("c", [mine, theirs])
+
+
+@pytest.mark.parametrize("words", ["InvalidSignature", "ExpiredSignature"])
+def test_a_token_that_is_not_accepted_is_no_missing_right(qdrant, server, words):
+    qdrant.on("GET /collections", Reply(403, words.encode()))
+    with pytest.raises(AccessDenied, match=f"does not accept this token .{words}"):
+        server.collections()
+
+
 def test_a_cluster_is_refused_and_a_single_peer_is_not(qdrant, server):
     qdrant.on("GET /cluster", Reply.result({"status": "disabled"}))
     server.refuse_clusters()

@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 __all__ = ["BackupPlan", "BackupReport", "BackupRequest", "Facts", "back_up", "backup", "plan", "survey"]
 
 SPACE_FACTOR = 2
+SCOPED = (
+    "the key is for some collections only: others, if there are any, are not in this backup, and neither are aliases, "
+    "since the server shows it none"
+)
 Method = Literal["auto", "snapshot", "stream"]
 
 
@@ -129,6 +133,9 @@ def survey(request: BackupRequest, ports: Ports) -> Facts:
     names = select(server.collections(), request.include, request.exclude)
     server.probe(names, ("read", "snapshot"))
     found = tuple(_found(ports, name) for name in names)
+    if identity.scoped:
+        for each in found:
+            server.refuse_shards_elsewhere(each.name, each.replicas)
     return Facts(identity, found, server.aliases(), _last_sizes(ports), free_bytes(ports.directory.root))
 
 
@@ -277,7 +284,8 @@ def _warnings(decided: BackupPlan, taken: Taken, skipped: tuple[Skipped, ...]) -
         if captured.unverified
     ]
     empty = [] if decided.collections else ["the server has no collections: this backup holds none"]
-    return [*empty, *unverified, *(f"{skip.what} is not in the backup: {skip.reason}" for skip in skipped)]
+    scoped = [SCOPED] if decided.server.scoped else []
+    return [*scoped, *empty, *unverified, *(f"{skip.what} is not in the backup: {skip.reason}" for skip in skipped)]
 
 
 def _entry(captured: Captured, created_at: datetime) -> CollectionEntry:

@@ -26,6 +26,8 @@ _TOO_OLD = frozenset({400, 404, 405})
 _FIRST_LOOK_S = 30.0
 _WAL_BYTES = 64 * 1024 * 1024
 _SNAPSHOT_FACTOR = 1.2
+_NO_CLUSTERS = "clusters are not supported yet; nothing was backed up or changed"
+_HALF_IS_NONE = "Half a cluster's data is no backup: use Qdrant's own tools until a later version can do this."
 QUIET_POLLS = 3
 POLL_S = 1.0
 
@@ -132,7 +134,7 @@ class TopologyCalls(Calls):
         """
         hello = self._hello()
         telemetry = self._where_permitted(Call.get("/telemetry?details_level=0", "read the telemetry"), _Telemetry)
-        cluster = self._where_permitted(Call.get("/cluster", "read the state of the cluster"), _Cluster)
+        cluster, scoped = self._cluster()
         peers = sorted(peer.uri for peer in cluster.peers.values()) if cluster else []
         return ServerIdentity(
             hello.version,
@@ -140,6 +142,7 @@ class TopologyCalls(Calls):
             telemetry.id if telemetry else "",
             cluster.peer_id if cluster else 0,
             tuple(peers),
+            scoped,
         )
 
     def ready(self) -> bool:
@@ -161,8 +164,22 @@ class TopologyCalls(Calls):
         if len(peers) > 1:
             raise Incompatible(
                 f"{self._http.target.url} is a cluster of {len(peers)} peers",
-                why="clusters are not supported yet; nothing was backed up or changed",
-                advice="Half a cluster's data is no backup: use Qdrant's own tools until a later version can do this.",
+                why=_NO_CLUSTERS,
+                advice=_HALF_IS_NONE,
+            )
+
+    def refuse_shards_elsewhere(self, name: CollectionName, replicas: Iterable[Replica]) -> None:
+        """The same by what a collection's shards say, for a key that may not see the peers.
+
+        Raises:
+            Incompatible: another peer holds some of them.
+        """
+        elsewhere = {replica.peer_id for replica in replicas if not replica.local}
+        if elsewhere:
+            raise Incompatible(
+                f"{self._http.target.url} is one of {len(elsewhere) + 1} peers that hold {name!r}",
+                why=_NO_CLUSTERS,
+                advice=_HALF_IS_NONE,
             )
 
     def replicas(self, name: CollectionName) -> tuple[Replica, ...]:
@@ -274,6 +291,15 @@ class TopologyCalls(Calls):
         if "qdrant" not in hello.title.lower():
             raise NotQdrant(could_not(call, self._http.target), why="something else answered, in JSON")
         return hello
+
+    def _cluster(self) -> tuple[_Cluster | None, bool]:
+        """What it says of its peers, and whether the key was refused to hear it."""
+        try:
+            return self._http.result(Call.get("/cluster", "read the state of the cluster"), _Cluster), False
+        except AccessDenied:
+            return None, True
+        except ServerRefused:
+            return None, False
 
     def _where_permitted(self, call: Call, type_: type[T]) -> T | None:
         try:
