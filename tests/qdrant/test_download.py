@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from qdrant_backup.errors import AccessDenied, CollectionFailed, IntegrityFailed, OperationFailed, ServerRefused
+from qdrant_backup.errors import AccessDenied, CollectionFailed, IntegrityFailed, NotQdrant, OperationFailed, ServerRefused
 from qdrant_backup.model import SnapshotDescription
 from support.relay import Close, DropReply, FlipByte, Header, Refuse, Reset, Rule, Stall
 from support.scripted import Reply, Request
@@ -258,3 +258,9 @@ def test_a_stream_that_may_not_be_taken_names_the_right(qdrant, server):
     qdrant.on(f"GET {STREAM}", Reply.error(403, "Forbidden"))
     with pytest.raises(AccessDenied, match=r"snapshot \(rw"):
         server.stream_shard_snapshot("c", 0)
+
+
+def test_a_web_page_in_a_files_place_is_not_qdrant(qdrant, server):
+    qdrant.on(f"GET {PATH}", Reply.page(200))
+    with pytest.raises(NotQdrant, match="web page"):
+        fetch(server)

@@ -22,7 +22,7 @@ from qdrant_backup.errors import (
 from qdrant_backup.qdrant.calls import collection_path
 from qdrant_backup.qdrant.server import Target, Unanswered
 from qdrant_backup.secret import Secret
-from support.relay import Answer, Close, DropReply, Header, Refuse, Relay, Reset, Rule, Stall
+from support.relay import Answer, Close, DropReply, Header, Mute, Refuse, Relay, Reset, Rule, Stall
 from support.scripted import Junk, Reply, Scripted
 
 CANARY = "canary-7f3a-Zq9"
@@ -325,6 +325,12 @@ def test_silence_is_not_answered_with_a_repeat(qdrant, relay, connect):
     with pytest.raises(ConnectionFailed, match=r"silent for 0\.3 s"):
         connect(relay.url, silence_s=0.3).collections()
     assert len(relay.seen) == 1
+
+
+def test_the_first_look_at_a_server_is_no_more_patient_than_the_setting_says(qdrant, relay, connect):
+    relay.rules.append(Rule("GET /", Mute()))
+    with pytest.raises(ConnectionFailed, match="silent for 1 s"):
+        connect(relay.url, silence_s=1.0).identity()
 
 
 def test_retry_after_is_heeded(qdrant, server, clock):

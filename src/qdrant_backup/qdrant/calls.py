@@ -44,6 +44,10 @@ class Call:
     limit_bytes: int = SMALL_BYTES
     silence_s: float | None = None
 
+    def patience_s(self, target_s: float) -> float:
+        """How long its answer may be silent, where the target's patience is `target_s`: the shorter of the two."""
+        return target_s if self.silence_s is None else min(self.silence_s, target_s)
+
     @classmethod
     def get(cls, path: str, doing: str, *, right: str = "read", limit_bytes: int = SMALL_BYTES) -> Call:
         """A GET, which may be repeated."""

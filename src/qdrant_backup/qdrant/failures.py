@@ -89,7 +89,7 @@ def of_transport(error: HTTPError, call: Call, target: Target) -> QdrantBackupEr
     if junk is not None and not isinstance(junk, (http.client.RemoteDisconnected, http.client.IncompleteRead)):
         return _of_junk(what, junk, target)
     if isinstance(error, (ReadTimeoutError, Drip)):
-        silence_s = call.silence_s or target.silence_s
+        silence_s = call.patience_s(target.silence_s)
         silent = ConnectionFailed if call.repeatable else Unanswered
         return silent(what, why=str(error) if isinstance(error, Drip) else f"the server was silent for {silence_s:g} s")
     return (Lost if call.repeatable else Unanswered)(what, why=_lost_text(error, target))

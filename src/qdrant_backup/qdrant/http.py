@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from urllib3.exceptions import HTTPError
 
-from qdrant_backup.errors import NotQdrant, OperationFailed
-from qdrant_backup.qdrant.answers import GATEWAY, Answer, check_encoding, decode, decode_result, refusal
+from qdrant_backup.errors import NotQdrant, QdrantBackupError
+from qdrant_backup.qdrant.answers import GATEWAY, Answer, check_encoding, check_no_page, decode, decode_result, refusal
 from qdrant_backup.qdrant.failures import Lost, could_not, of_transport
 from qdrant_backup.qdrant.pull import Broken, pull
 from qdrant_backup.qdrant.wire import Wire
@@ -106,7 +106,8 @@ class Http:
             raise refusal(self._finish(response, call), call, self.target)
         try:
             check_encoding(response.headers, call, self.target)
-        except OperationFailed:
+            check_no_page(response.headers, call, self.target)
+        except QdrantBackupError:
             response.close()
             raise
         return response
@@ -143,7 +144,7 @@ class Http:
                 headers,
                 body=body,
                 single=single,
-                silence_s=call.silence_s,
+                silence_s=call.patience_s(self.target.silence_s),
             )
         except HTTPError as error:
             raise of_transport(error, call, self.target) from None
@@ -168,7 +169,7 @@ class Http:
             check_encoding(headers, call, self.target)
         body = bytearray()
         try:
-            for piece in pull(response, self.clock, call.silence_s or self.target.silence_s):
+            for piece in pull(response, self.clock, call.patience_s(self.target.silence_s)):
                 body += piece
                 if len(body) > limit_bytes:
                     break
