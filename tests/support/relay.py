@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import re
 import socket
 import ssl
 import struct
@@ -29,6 +30,7 @@ from support.relay_actions import (
     Close,
     Delay,
     DropReply,
+    Elsewhere,
     FlipByte,
     Flood,
     Header,
@@ -37,6 +39,7 @@ from support.relay_actions import (
     Rate,
     Refuse,
     Reset,
+    Rewrite,
     Stall,
 )
 
@@ -45,6 +48,7 @@ __all__ = [
     "Close",
     "Delay",
     "DropReply",
+    "Elsewhere",
     "FlipByte",
     "Flood",
     "Header",
@@ -53,6 +57,7 @@ __all__ = [
     "Refuse",
     "Relay",
     "Reset",
+    "Rewrite",
     "Rule",
     "Stall",
 ]
@@ -148,7 +153,8 @@ class Relay:
             self._closed.wait(action.seconds)
         if self._served_alone(client, action, _length(head) - len(rest)):
             return
-        with socket.create_connection(("127.0.0.1", self._upstream_port), 120) as server:
+        port = action.port if isinstance(action, Elsewhere) else self._upstream_port
+        with socket.create_connection(("127.0.0.1", port), 120) as server:
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server.sendall(_with_header(head, "connection", "close"))
             if self._forward_up(client, server, rest, _length(head), action):
@@ -206,6 +212,9 @@ class Relay:
                 self._answer(client, action)
             elif isinstance(action, Mute):
                 self._closed.wait(120)
+            return
+        if isinstance(action, Rewrite):
+            client.sendall(_rewritten(server, head, rest, action))
             return
         fault = _placed(action, _length(head), up=False)
         if isinstance(action, Header):
@@ -283,6 +292,18 @@ def _with_header(head: bytes, name: str, value: str | None) -> bytes:
     if value is not None:
         lines.append(f"{name}: {value}".encode())
     return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _rewritten(server: socket.socket, head: bytes, body: bytes, action: Rewrite) -> bytes:
+    # The length decides what the body is: a connection that the server keeps open has no end.
+    while b"transfer-encoding: chunked" not in head.lower() and len(body) < _length(head):
+        piece = server.recv(65536)
+        if not piece:
+            break
+        body += piece
+    body, found = re.subn(action.pattern, action.replacement, body)
+    # A rule whose body does not match shows up as a request that nobody answers, not as a case that passes.
+    return _with_header(head, "content-length", str(len(body))) + body if found else b""
 
 
 def _placed(action: Action | None, length: int, *, up: bool) -> Positioned | None:

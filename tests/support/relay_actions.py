@@ -122,8 +122,24 @@ class Header:
     value: str | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Rewrite:
+    """Replace every match of this regular expression in the answer's body. Without a match nothing is answered at all."""
+
+    pattern: bytes
+    replacement: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """Let the server at this port answer, as a load balancer would."""
+
+    port: int
+
+
 Action: TypeAlias = (
     "Reset | Close | Stall | Mute | Delay | Rate | Flood | Refuse | FlipByte | DropReply | Answer | Header"
+    " | Rewrite | Elsewhere"
 )
 Positioned: TypeAlias = "Reset | Close | Stall | FlipByte"
 ENDING = (Reset, Close, Stall)
