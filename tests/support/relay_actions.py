@@ -138,8 +138,20 @@ class Elsewhere:
 
 
 Action: TypeAlias = (
-    "Reset | Close | Stall | Mute | Delay | Rate | Flood | Refuse | FlipByte | DropReply | Answer | Header"
-    " | Rewrite | Elsewhere"
+    Reset
+    | Close
+    | Stall
+    | Mute
+    | Delay
+    | Rate
+    | Flood
+    | Refuse
+    | FlipByte
+    | DropReply
+    | Answer
+    | Header
+    | Rewrite
+    | Elsewhere
 )
 Positioned: TypeAlias = "Reset | Close | Stall | FlipByte"
 ENDING = (Reset, Close, Stall)
