@@ -6,7 +6,7 @@ A backup directory holds
     .2026-02-03_143052.partial/      a backup being written; not a backup
     .2026-02-03_143052.deleting/     a backup being deleted; not a backup
     .safety-2026-02-03_143052/       a safety backup: what a restore replaced
-    .lock  .catalogue.json  .restore-journal.json  .intents/  .undo/
+    .lock  .catalogue.json  .golden.json  .restore-journal.json  .intents/  .undo/  .drills/
 
 and a backup holds
 
@@ -41,6 +41,8 @@ __all__ = [
     "CATALOGUE",
     "CHECKSUMS",
     "CONFIG_DIRECTORY",
+    "DRILLS",
+    "GOLDEN",
     "INTENTS",
     "JOURNAL",
     "LOCK",
@@ -73,9 +75,11 @@ LOGS_DIRECTORY = "logs"
 
 LOCK = ".lock"
 CATALOGUE = ".catalogue.json"
+GOLDEN = ".golden.json"
 JOURNAL = ".restore-journal.json"
 INTENTS = ".intents"
 UNDO = ".undo"
+DRILLS = ".drills"
 
 _ID = re.compile(r"(\d{4})-(\d{2})-(\d{2})_(\d{2})(\d{2})(\d{2})(?:-([1-9]\d*))?")
 _FORMAT = "%Y-%m-%d_%H%M%S"

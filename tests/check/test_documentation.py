@@ -21,7 +21,11 @@ KNOWN = {("backup",): {"--output", "--help"}, ("config",): {"--help"}, ("config"
 
 
 def known_commands() -> dict[tuple[str, ...], set[str]]:
-    return {found.words[1:]: found.flags | {"--help"} for found in write_docs.commands()}
+    known = {found.words[1:]: found.flags | {"--help"} for found in write_docs.commands()}
+    alone = {
+        (*found.words[1:], ""): found.flags for found in write_docs.commands() if hasattr(found.command, "default")
+    }
+    return known | alone
 
 
 @pytest.mark.parametrize("path", ["commands.md", "settings.md", "exit-codes.md"])

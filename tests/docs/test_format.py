@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from qdrant_backup import layout, manifest
 from qdrant_backup.digest import END, HASH_SIZE, KEY_SIZE, MAGIC, DigestWriter, record_of
-from qdrant_backup.storage import catalogue, intents, journal_model
+from qdrant_backup.storage import catalogue, golden, intents, journal_model
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "format.md").read_text("utf-8")
 TABLES = {
@@ -27,6 +27,9 @@ TABLES = {
     "Keys of a catalogue entry": catalogue.CatalogueEntry,
     "Keys of a proof": catalogue.Proof,
     "Keys of a pin": catalogue.Pin,
+    "Keys of the golden queries": golden.Golden,
+    "Keys of a golden query": golden.GoldenQuery,
+    "Keys of a golden answer": golden.GoldenAnswer,
     "Keys of an intent": intents.SnapshotIntent,
     "Keys of a journal": journal_model.Journal,
     "Keys of a journal's server": journal_model.JournalServer,
@@ -69,7 +72,14 @@ def test_every_level_of_a_proof_is_named():
     "name",
     [
         *(layout.MANIFEST, layout.CHECKSUMS, layout.RESTORE_TEXT, layout.LOCK, layout.CATALOGUE, layout.JOURNAL),
-        *(f"{layout.INTENTS}/", f"{layout.UNDO}/", f"{layout.CONFIG_DIRECTORY}/", f"{layout.LOGS_DIRECTORY}/"),
+        *(
+            layout.GOLDEN,
+            f"{layout.DRILLS}/",
+            f"{layout.INTENTS}/",
+            f"{layout.UNDO}/",
+            f"{layout.CONFIG_DIRECTORY}/",
+            f"{layout.LOGS_DIRECTORY}/",
+        ),
     ],
 )
 def test_every_name_in_a_backup_directory_is_explained(name):
@@ -81,6 +91,7 @@ def test_the_formats_are_the_ones_described():
     for heading, number in {
         "Keys of the manifest": manifest.FORMAT,
         "Keys of the catalogue": catalogue.CATALOGUE_FORMAT,
+        "Keys of the golden queries": golden.GOLDEN_FORMAT,
         "Keys of a journal": journal_model.JOURNAL_FORMAT,
     }.items():
         assert f"| `format` | {number} |" in section(heading)

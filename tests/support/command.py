@@ -150,9 +150,11 @@ class CommandLine:
 
     def wrecks(self) -> list[str]:
         """What a run must not leave in the backup directory."""
-        allowed = {".lock", ".catalogue.json", ".intents", ".undo"}
+        allowed = {".lock", ".catalogue.json", ".golden.json", ".intents", ".undo", ".drills"}
         hidden = [path for path in self.backups.iterdir() if path.name.startswith(".") and path.name not in allowed]
-        return [path.name for path in hidden] + [path.name for path in self.backups.glob(".intents/*")]
+        return [path.name for path in hidden] + [
+            path.name for place in (".intents", ".drills") for path in self.backups.glob(f"{place}/*")
+        ]
 
 
 def tree_of(root: Path) -> dict[str, tuple[int, bytes]]:

@@ -51,14 +51,16 @@ def mistakes(page: str, known: Mapping[tuple[str, ...], set[str]]) -> list[str]:
 
     Args:
         page: Markdown.
-        known: every command by its words without the program's name, with its flags; the program itself is `()`.
+        known: every command by its words without the program's name, with its flags; the program itself is `()`. A group
+            that takes other words too, as a command of its own, has an entry under one more word, which is empty.
     """
     found: list[str] = []
     for words, flags, line in calls(page):
         path: tuple[str, ...] = ()
         while len(path) < len(words) and (*path, words[len(path)]) in known:
             path = (*path, words[len(path)])
-        is_group = any(other[: len(path)] == path and len(other) > len(path) for other in known)
+        takes_words = (*path, "") in known
+        is_group = not takes_words and any(other[: len(path)] == path and len(other) > len(path) for other in known)
         if is_group and len(path) < len(words):
             found.append(f"no command {words[len(path)]!r}: {line}")
         elif unknown := flags - known[path] - known[()]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qdrant_backup.cli.console import visible
-from qdrant_backup.cli.lines import aside
+from qdrant_backup.cli.lines import aside, proven_restorable
 from qdrant_backup.cli.options import json_option, server_options
 from qdrant_backup.cli.tables import table
 from qdrant_backup.cli.wiring import Wiring
@@ -75,6 +75,7 @@ def _lines(found: Status) -> list[str]:
         *(table(head, rows, right=frozenset({2, 3})) if rows else []),
         *([""] if rows else []),
         f"  Last backup: {_last(found)}",
+        f"  {_proven(found)}",
     ]
 
 
@@ -83,6 +84,13 @@ def _last(found: Status) -> str:
         return "none yet (qdrant-backup backup)"
     backup = found.last.backup
     return f"{backup.backup_id}, {_age(found.age_s)}, level {found.last.level}, {backup.manifest.records} records"
+
+
+def _proven(found: Status) -> str:
+    if found.proven is None:
+        return "Proven restorable: no backup yet (qdrant-backup drill)"
+    which = "" if found.last and found.proven.backup == found.last.backup else f" ({found.proven.backup.backup_id})"
+    return proven_restorable(found.proven) + which
 
 
 def _age(seconds: float) -> str:

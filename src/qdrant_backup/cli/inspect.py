@@ -54,6 +54,7 @@ def _row(entry: Listed) -> list[str]:
     remarks = [
         *(["original scripts"] if manifest.by_original_scripts else []),
         *(["content unverified"] if unverified else []),
+        *([f"proven restorable {entry.restorable.at:%Y-%m-%d}"] if entry.restorable else []),
         *([f"pinned: {entry.pinned}"] if entry.pinned else []),
     ]
     return [
@@ -91,6 +92,8 @@ def show(invocation: Any, backup: str, **flags: Any) -> None:
 
 
 def _shown(entry: Listed) -> list[str]:
+    from qdrant_backup.cli.lines import proven_restorable  # `list` must not pay for it: start-up has a budget
+
     manifest = entry.backup.manifest
     server = f"Qdrant {manifest.server.version}" if manifest.server else "Qdrant of an unknown version"
     proven = f", proven {entry.proven_at}" if entry.proven_at else ""
@@ -109,6 +112,7 @@ def _shown(entry: Listed) -> list[str]:
         f"  Finished: {entry.backup.finished_at:%Y-%m-%d %H:%M:%S} UTC",
         f"  Kind: {manifest.kind}",
         f"  Level: {entry.level}{proven}",
+        f"  {proven_restorable(entry)}",
         f"  Server: {server} at {visible(manifest.qdrant_host)}:{manifest.qdrant_port}",
         f"  AI Memory: {visible(manifest.ai_memory_version)}",
         f"  Size: {human_size(entry.backup.size_bytes)}",

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from qdrant_backup.cli.console import Console
     from qdrant_backup.operations.events import Event
+    from qdrant_backup.operations.listing import Listed
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["BackupLines", "RestoreLines", "Warnings", "aside", "backup_summary", "title"]
+__all__ = ["BackupLines", "RestoreLines", "Warnings", "aside", "backup_summary", "proven_restorable", "title"]
 
 
 def title(console: Console, text: str) -> None:
@@ -112,6 +113,14 @@ def backup_summary(console: Console, backup: StoredBackup) -> None:
     console.line(f"  Collections: {len(backup.manifest.collections)}")
     console.line(f"  Records: {backup.manifest.records}")
     console.rule()
+
+
+def proven_restorable(entry: Listed) -> str:
+    """Whether a drill has proven that a backup can be restored, when, and how."""
+    if entry.restorable is None:
+        return "Proven restorable: no (qdrant-backup drill)"
+    how = f"by a restore into {entry.restorable.server}" if entry.restorable.server else "in the embedded engine"
+    return f"Proven restorable: {entry.restorable.at:%Y-%m-%d %H:%M:%S} UTC, {visible(how)}"
 
 
 class RestoreLines:

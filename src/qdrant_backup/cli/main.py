@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("qdrant_backup.cli.inspect:list_backups", "List the backups, newest first."),
     "show": ("qdrant_backup.cli.inspect:show", "Show what one backup holds."),
     "verify": ("qdrant_backup.cli.inspect:verify", "Prove that backups are what they should be."),
+    "drill": ("qdrant_backup.cli.drill:drill", "Prove that a backup can be restored, and answers as recorded."),
     "search": ("qdrant_backup.cli.search:search", "Find points in a backup, without restoring it."),
     "points": ("qdrant_backup.cli.points:points", "Print the points of a backup as JSON lines."),
     "facet": ("qdrant_backup.cli.points:facet", "Count the values of a payload field in a backup."),

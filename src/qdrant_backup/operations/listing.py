@@ -14,10 +14,23 @@ from qdrant_backup.model import utc_text
 from qdrant_backup.storage.catalogue import Catalogue, CatalogueFile, Level
 
 if TYPE_CHECKING:
+    from qdrant_backup.storage.catalogue import Proof
     from qdrant_backup.storage.directory import BackupDirectory, Invalid
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["Listed", "Overview", "list_backups", "list_json", "listed", "look_at", "show_json", "warnings_of"]
+__all__ = [
+    "Listed",
+    "Overview",
+    "list_backups",
+    "list_json",
+    "listed",
+    "look_at",
+    "restorable_json",
+    "show_json",
+    "warnings_of",
+]
+
+EMBEDDED = "embedded engine"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +41,19 @@ class Listed:
         level: how far it was proven: `quick` when nobody looked further, `damaged` when a file is missing or cut.
         proven_at: when that level was passed, ISO 8601; empty for `quick` and `damaged`.
         pinned: why retention leaves it alone; empty when it does not.
+        restorable: the drill that proves that it can be restored; None when none does.
     """
 
     backup: StoredBackup
     level: str
     proven_at: str = ""
     pinned: str = ""
+    restorable: Proof | None = None
+
+    @property
+    def restored_by(self) -> str:
+        """What it was drilled in: a server's URL, or the embedded engine; empty when nothing proves it restorable."""
+        return "" if self.restorable is None else self.restorable.server or EMBEDDED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +99,7 @@ def listed(backup: StoredBackup, catalogue: Catalogue) -> Listed:
     if level is None:
         failed = any(not proof.passed for proof in entry.proofs.values())
         return Listed(backup, "damaged" if failed else Level.QUICK.value, pinned=pinned)
-    return Listed(backup, level.value, utc_text(entry.proofs[level].at), pinned)
+    return Listed(backup, level.value, utc_text(entry.proofs[level].at), pinned, entry.restorable)
 
 
 def look_at(directory: BackupDirectory, reference: str) -> Listed:
@@ -105,7 +125,15 @@ def list_json(entry: Listed) -> dict[str, Any]:
         "size_bytes": backup.size_bytes,
         "level": entry.level,
         "warnings": warnings_of(backup),
+        "restorable": restorable_json(entry),
     }
+
+
+def restorable_json(entry: Listed) -> dict[str, Any] | None:
+    """When a drill proved that the backup can be restored, and in what."""
+    if entry.restorable is None:
+        return None
+    return {"at": utc_text(entry.restorable.at), "by": entry.restored_by}
 
 
 def show_json(entry: Listed) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qdrant_backup.errors import QdrantBackupError
 from qdrant_backup.model import utc_text
-from qdrant_backup.operations.listing import list_backups, list_json
+from qdrant_backup.operations.listing import list_backups, list_json, restorable_json
 from qdrant_backup.operations.selection import in_order
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Status:
     Attributes:
         server: who answered; None when nobody did, and `error` says why.
         last: the newest whole backup.
+        proven: the newest backup that a drill proved restorable.
     """
 
     at: datetime
@@ -60,6 +61,7 @@ class Status:
     collections: tuple[CollectionStatus, ...]
     last: Listed | None
     error: QdrantBackupError | None = None
+    proven: Listed | None = None
 
     @property
     def age_s(self) -> float | None:
@@ -81,6 +83,7 @@ def status(ports: Ports) -> Status:
     overview = list_backups(ports.directory)
     whole = [entry for entry in overview.listed if entry.backup.is_whole]
     last = whole[0] if whole else None
+    proven = next((entry for entry in whole if entry.restorable is not None), None)
     records: dict[str, int] = {}
     for entry in whole:
         for name, collection in entry.backup.manifest.collections.items():
@@ -90,9 +93,9 @@ def status(ports: Ports) -> Status:
         identity = ports.server.identity()
         names = in_order(ports.server.collections())
     except QdrantBackupError as error:
-        return Status(ports.clock.now(), url, None, (), last, error)
+        return Status(ports.clock.now(), url, None, (), last, error, proven)
     collections = tuple(_collection(ports, name, records.get(name)) for name in names)
-    return Status(ports.clock.now(), url, identity, collections, last)
+    return Status(ports.clock.now(), url, identity, collections, last, proven=proven)
 
 
 def _collection(ports: Ports, name: CollectionName, backed_up: int | None) -> CollectionStatus:
@@ -136,4 +139,7 @@ def status_json(found: Status) -> dict[str, Any]:
             for collection in found.collections
         ],
         "last_backup": {**list_json(found.last), "age_s": found.age_s} if found.last else None,
+        "proven_restorable": {"id": found.proven.backup.backup_id, **(restorable_json(found.proven) or {})}
+        if found.proven
+        else None,
     }

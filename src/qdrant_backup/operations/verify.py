@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["Verdict", "verify"]
+__all__ = ["Verdict", "digested_anew", "verify"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +97,17 @@ def _judge(backup: StoredBackup, entry: CollectionEntry, level: Level, ports: Po
         walker.finish()
         return
     with tempfile.TemporaryDirectory(prefix="qdrant-backup-verify-") as scratch:
-        digested = _digested(backup, entry, Path(scratch) / "digest", ports)
+        digested = digested_anew(backup, entry, Path(scratch) / "digest", ports)
     _compare(backup, entry, digested)
 
 
-def _digested(backup: StoredBackup, entry: CollectionEntry, target: Path, ports: Ports) -> Digested:
+def digested_anew(backup: StoredBackup, entry: CollectionEntry, target: Path, ports: Ports) -> Digested:
+    """The digest of a collection's snapshot, computed now, at `target`.
+
+    Raises:
+        IntegrityFailed: the snapshot is damaged.
+        ContentUnreadable: the engine cannot open it.
+    """
     with ports.engine.open_digest(target, name=entry.snapshot_file) as sink:
         ports.progress.begin(f"Reading {entry.name}", entry.size_bytes)
         try:

@@ -47,11 +47,17 @@ class Level(str, enum.Enum):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """A verification that was made: when (UTC), and whether the backup passed. `note` says what failed."""
+    """A verification that was made: when (UTC), and whether the backup passed.
+
+    Attributes:
+        note: what failed, or what a proof leaves open.
+        server: for a drill, the server it restored into, without secrets; empty where the embedded engine was enough.
+    """
 
     at: datetime
     passed: bool
     note: str = ""
+    server: str = ""
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,19 +68,34 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CatalogueEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about one backup; `extra` is for other rooms' notes (golden queries)."""
+    """What is known about one backup.
+
+    Attributes:
+        proofs: the last check of each level.
+        restored: the last drill that restored it into a server; a later one in the embedded engine leaves it standing.
+        extra: other rooms' notes.
+    """
 
     backup_id: BackupId
     manifest_sha256: Checksum
     proofs: dict[Level, Proof] = {}
     pin: Pin | None = None
     extra: dict[str, Any] = {}
+    restored: Proof | None = None
 
     @property
     def level(self) -> Level | None:
         """The highest level it passed, unless a check of that level or a lower one failed since; None for none."""
         passed = [level for level, proof in self.proofs.items() if proof.passed and not self._refuted(level, proof)]
         return max(passed, key=lambda level: level.rank, default=None)
+
+    @property
+    def restorable(self) -> Proof | None:
+        """The drill that proves it: the last into a server before one in the embedded engine. None when nothing does."""
+        for proof in (self.restored, self.proofs.get(Level.DRILL)):
+            if proof is not None and proof.passed and not self._refuted(Level.DRILL, proof):
+                return proof
+        return None
 
     def _refuted(self, level: Level, proof: Proof) -> bool:
         return any(
@@ -104,7 +125,8 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     def with_proof(self, backup: StoredBackup, level: Level, proof: Proof) -> Catalogue:
         """This catalogue with the outcome of a verification; a newer one of the same level replaces the older."""
         entry = self.entry(backup)
-        return self.with_entry(msgspec.structs.replace(entry, proofs={**entry.proofs, level: proof}))
+        restored = proof if proof.server else entry.restored
+        return self.with_entry(msgspec.structs.replace(entry, proofs={**entry.proofs, level: proof}, restored=restored))
 
     def with_pin(self, backup: StoredBackup, pin: Pin | None) -> Catalogue:
         """This catalogue with the backup pinned, or no longer pinned."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from qdrant_backup.errors import BackupNotFound, NotWritable, QdrantBackupError, RefusedForSafety, UsageError
 from qdrant_backup.layout import (
+    DRILLS,
     INTENTS,
     UNDO,
     deleting_name,
@@ -297,7 +298,7 @@ class BackupDirectory:
             temporary = name.startswith(".") and name.endswith(TEMPORARY_SUFFIX) and path.is_file()
             if unfinished or deleted or temporary:
                 wrecks.append(path)
-        for inner in (self.root / INTENTS, self.root / UNDO):
+        for inner in (self.root / INTENTS, self.root / UNDO, self.root / DRILLS):
             wrecks += sorted(inner.glob(f".*{TEMPORARY_SUFFIX}"))
         return wrecks
 

@@ -34,7 +34,7 @@ class TargetState(str, enum.Enum):
 
 
 class RestoreKind(str, enum.Enum):
-    """What wrote the journal: a restore; an undo, which is a restore of a safety backup; or the recovery of points.
+    """What wrote the journal: a restore; an undo, which is a restore of a safety backup; the recovery of points; a drill.
 
     A recovery's `options` hold `points_sha256`, of the file in `.undo/` that has its points and what they replaced.
     """
@@ -42,6 +42,7 @@ class RestoreKind(str, enum.Enum):
     RESTORE = "restore"
     UNDO = "undo"
     RECOVER = "recovery"
+    DRILL = "drill"
 
 
 class JournalServer(msgspec.Struct, frozen=True, kw_only=True):

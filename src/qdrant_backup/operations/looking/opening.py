@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["Address", "OpenedBackups", "OpenedCollection", "open_backups"]
+__all__ = ["Address", "OpenedBackups", "OpenedCollection", "Searchable", "open_backups"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -66,17 +66,26 @@ class OpenedCollection:
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenedBackups:
-    """Backups that can be read.
+class Searchable:
+    """Collections of backups that a server has, be it the embedded engine's or another that they were restored into.
 
     Attributes:
-        server: reads them; refuses to write.
+        server: reads them.
         collections: in the order they were asked for.
-        port: the REST port.
     """
 
     server: Server
     collections: tuple[OpenedCollection, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedBackups(Searchable):
+    """Backups that can be read; the server refuses to write.
+
+    Attributes:
+        port: the REST port.
+    """
+
     port: int
     _opened: Opened
 

@@ -16,9 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from qdrant_backup.model import Progress
-    from qdrant_backup.operations.looking.opening import OpenedBackups, OpenedCollection
+    from qdrant_backup.operations.looking.opening import OpenedCollection, Searchable
 
-__all__ = ["Hit", "Question", "point_id", "refused_as_usage", "search", "vector_sizes"]
+__all__ = [
+    "Hit",
+    "Question",
+    "by_distance",
+    "point_id",
+    "refused_as_usage",
+    "require_fit",
+    "search",
+    "vector_name",
+    "vector_sizes",
+]
 
 PointId = int | str
 Ranked = list[tuple[PointId, float]]
@@ -89,7 +99,7 @@ def refused_as_usage(what: str) -> Generator[None]:
         raise UsageError(what, why=why) from None
 
 
-def vector_sizes(opened: OpenedBackups, collection: OpenedCollection) -> dict[str, int | None]:
+def vector_sizes(opened: Searchable, collection: OpenedCollection) -> dict[str, int | None]:
     """The collection's vectors by name, and their sizes; sparse ones have none. The unnamed one is the empty string."""
     params: dict[str, Any] = opened.server.collection(collection.name).config["params"]
     dense: dict[str, Any] = params.get("vectors") or {}
@@ -99,7 +109,7 @@ def vector_sizes(opened: OpenedBackups, collection: OpenedCollection) -> dict[st
     return {name: one["size"] for name, one in dense.items()} | dict.fromkeys(sparse)
 
 
-def search(opened: OpenedBackups, question: Question, progress: Progress) -> list[Hit]:
+def search(opened: Searchable, question: Question, progress: Progress) -> list[Hit]:
     """The points that answer a question, the best first; with nothing to rank by, in the order of collections and ids.
 
     Words and a vector together are fused by rank (RRF).
@@ -112,7 +122,7 @@ def search(opened: OpenedBackups, question: Question, progress: Progress) -> lis
         hits = [hit for one in _asked(opened, question) for hit in _hits(opened, one, question, progress)]
     if question.words is None and question.vector is None and question.like is None:
         return hits[: question.limit]
-    better = _smaller_first if _by_distance(opened, question) else _larger_first
+    better = _smaller_first if by_distance(opened, question) else _larger_first
     return sorted(hits, key=better)[: question.limit]
 
 
@@ -124,19 +134,19 @@ def _smaller_first(hit: Hit) -> float:
     return hit.score or 0.0
 
 
-def _by_distance(opened: OpenedBackups, question: Question) -> bool:
+def by_distance(opened: Searchable, question: Question) -> bool:
     """Whether the scores are distances, of which the smaller is the better."""
     if question.words is not None or not opened.collections:
         return False
     collection = _asked(opened, question)[0]
     params: dict[str, Any] = opened.server.collection(collection.name).config["params"]
     dense: dict[str, Any] = params.get("vectors") or {}
-    name = _using(opened, collection, question)
+    name = vector_name(opened, collection, question)
     one: dict[str, Any] = dense if name == "" else dense.get(name) or {}
     return one.get("distance") in {"Euclid", "Manhattan"}
 
 
-def _asked(opened: OpenedBackups, question: Question) -> Sequence[OpenedCollection]:
+def _asked(opened: Searchable, question: Question) -> Sequence[OpenedCollection]:
     if question.like is None:
         return opened.collections
     found = [one for one in opened.collections if opened.server.retrieve(one.name, [question.like], with_payload=False)]
@@ -150,7 +160,7 @@ def _asked(opened: OpenedBackups, question: Question) -> Sequence[OpenedCollecti
     return found[:1]
 
 
-def _hits(opened: OpenedBackups, collection: OpenedCollection, question: Question, progress: Progress) -> list[Hit]:
+def _hits(opened: Searchable, collection: OpenedCollection, question: Question, progress: Progress) -> list[Hit]:
     by_vector = question.vector is not None or question.like is not None
     if question.words is None and not by_vector:
         return _filtered(opened, collection, question)
@@ -177,7 +187,7 @@ def _fused(lists: Sequence[list[Hit]]) -> list[Hit]:
     return sorted(fused, key=_larger_first)
 
 
-def _filtered(opened: OpenedBackups, collection: OpenedCollection, question: Question) -> list[Hit]:
+def _filtered(opened: Searchable, collection: OpenedCollection, question: Question) -> list[Hit]:
     pages = opened.server.matching(collection.name, question.condition, limit=min(question.limit, _CANDIDATES))
     points = itertools.islice(itertools.chain.from_iterable(pages), question.limit)
     return [_hit(collection, point, None) for point in points]
@@ -187,8 +197,12 @@ def _hit(collection: OpenedCollection, point: dict[str, Any], score: float | Non
     return Hit(collection.name, point["id"], score, cast("dict[str, Any]", point.get("payload") or {}))
 
 
-def _using(opened: OpenedBackups, collection: OpenedCollection, question: Question) -> str:
-    """The name of the vector to search by."""
+def vector_name(opened: Searchable, collection: OpenedCollection, question: Question) -> str:
+    """The name of the vector to search by; the unnamed one is the empty string.
+
+    Raises:
+        UsageError: there is none of that name, or several to choose from.
+    """
     sizes = vector_sizes(opened, collection)
     if question.using is None and len(sizes) > 1 and "" not in sizes:
         dense = [name for name, size in sizes.items() if size is not None]
@@ -206,16 +220,21 @@ def _using(opened: OpenedBackups, collection: OpenedCollection, question: Questi
     return name
 
 
-def _nearest(opened: OpenedBackups, collection: OpenedCollection, question: Question, limit: int) -> list[Hit]:
-    name = _using(opened, collection, question)
+def require_fit(opened: Searchable, collection: OpenedCollection, name: str, vector: Sequence[float]) -> None:
+    """Whether a vector has the size of those that it is to be compared with; raises UsageError when it has not."""
+    size = vector_sizes(opened, collection)[name]
+    if size is not None and size != len(vector):
+        raise UsageError(
+            f"the question's vector does not fit {collection.name!r}",
+            why=f"it has {len(vector)} numbers, and the collection's have {size}: another embedding model",
+            advice="Embed with the model that made the collection's vectors, or choose another with --collection.",
+        )
+
+
+def _nearest(opened: Searchable, collection: OpenedCollection, question: Question, limit: int) -> list[Hit]:
+    name = vector_name(opened, collection, question)
     if question.vector is not None:
-        size = vector_sizes(opened, collection)[name]
-        if size is not None and size != len(question.vector):
-            raise UsageError(
-                f"the question's vector does not fit {collection.name!r}",
-                why=f"it has {len(question.vector)} numbers, and the collection's have {size}: another embedding model",
-                advice="Embed with the model that made the collection's vectors, or choose another with --collection.",
-            )
+        require_fit(opened, collection, name, question.vector)
     body: dict[str, Any] = {
         "query": question.vector if question.vector is not None else question.like,
         "limit": limit,
@@ -230,7 +249,7 @@ def _nearest(opened: OpenedBackups, collection: OpenedCollection, question: Ques
 
 
 def _worded(
-    opened: OpenedBackups, collection: OpenedCollection, question: Question, limit: int, progress: Progress
+    opened: Searchable, collection: OpenedCollection, question: Question, limit: int, progress: Progress
 ) -> list[Hit]:
     index = word_index(opened.server, collection, progress)
     with contextlib.closing(index):
@@ -240,7 +259,7 @@ def _worded(
 
 
 def _allowed(
-    opened: OpenedBackups,
+    opened: Searchable,
     collection: OpenedCollection,
     question: Question,
     ranked: Callable[[str], Iterator[tuple[PointId, float]]],
@@ -255,7 +274,7 @@ def _allowed(
 
 
 def _shown(
-    opened: OpenedBackups, collection: OpenedCollection, ranked: Ranked, condition: Mapping[str, Any] | None
+    opened: Searchable, collection: OpenedCollection, ranked: Ranked, condition: Mapping[str, Any] | None
 ) -> list[Hit]:
     """Hits in the order of their ranks, without those that a filter does not let through."""
     if not ranked:

@@ -31,14 +31,23 @@ class Session:
         lock: the backup directory's, held.
         journal: as it stands on disk.
         resumed: an earlier process began it; what happened on the server since is unknown.
+        file: where it stands; the backup directory's one journal of restores when left out.
     """
 
-    def __init__(self, ports: Ports, lock: DirectoryLock, journal: Journal, *, resumed: bool = False) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        lock: DirectoryLock,
+        journal: Journal,
+        *,
+        resumed: bool = False,
+        file: JournalFile | None = None,
+    ) -> None:
         self.ports = ports
         self.lock = lock
         self.journal = journal
         self.resumed = resumed
-        self.file = JournalFile(ports.directory.root, ports.clock)
+        self.file = file or JournalFile(ports.directory.root, ports.clock)
 
     def target(self, collection: str) -> Target:
         """A target as it stands."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["Archive", "Source", "differing_points", "open_source", "source_of", "stored_archive"]
+__all__ = ["Archive", "Source", "differing_points", "narrowed", "open_source", "source_of", "stored_archive"]
 
 _SHOWN = 5
 
@@ -99,7 +99,7 @@ def _selected(backup: StoredBackup, names: Sequence[str]) -> tuple[CollectionNam
     return in_order(CollectionName(name) for name in (names or held))
 
 
-def _narrowed(backup: StoredBackup, names: Sequence[str]) -> StoredBackup:
+def narrowed(backup: StoredBackup, names: Sequence[str]) -> StoredBackup:
     """The backup without the collections that nobody wants: damage in those is no reason to refuse the others."""
     manifest = backup.manifest
     unwanted: set[str] = set()
@@ -145,7 +145,7 @@ def source_of(ports: Ports, backup: StoredBackup, names: Sequence[str] = (), *, 
     manifest = backup.manifest
     if aloud:
         ports.tell(ManifestChecked(str(backup.path), manifest.backup_date, manifest.ai_memory_version))
-    _require_files(_narrowed(backup, selected), ports.progress)
+    _require_files(narrowed(backup, selected), ports.progress)
     archives: dict[CollectionName, Archive] = {}
     for name in selected:
         archives[name] = _inspect(ports, backup, manifest.collections[name])
