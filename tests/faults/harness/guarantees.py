@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from faults.harness.case import Case
 from faults.harness.scene import SECRETS, Before, Scene
 from faults.harness.watched import Watched
 from support.command import Ran
+from support.restoring import path_of
 
 __all__ = ["broken_promises"]
 
@@ -97,26 +97,39 @@ def _g4(scene: Scene, case: Case, before: Before, watched: Watched) -> Iterator[
         if scene.server.alive:
             yield from _differences("a command that restores nothing", scene.lab.state(), before.state)
         return
-    now, goal = scene.lab.state(), scene.goal or {}
+    now, goal = _state(scene), scene.goal or {}
     said = watched.ran.out + watched.ran.err
+    lost: list[str] = []
     for name in sorted(set(before.state) | set(goal)):
         found = now.get(name)
         if found == before.state.get(name):
             continue
-        if found != goal.get(name) and not _recoverable(scene, name, said):
-            yield f"{name} is neither what it was nor what it should become, and nothing brings it back"
-        elif watched.ran.code != 0 and name != "aliases" and name not in said:
+        if found != goal.get(name):
+            lost.append(name)
+        if watched.ran.code != 0 and name != "aliases" and name not in said:
             yield f"{name} changed, and nobody says so"
+    if lost:
+        yield from _not_recoverable(scene, before, lost, said)
 
 
-def _recoverable(scene: Scene, name: str, said: str) -> bool:
-    """A collection that could not be put back: the report says NOT RESTORED, and its safety copy is whole."""
-    copies = sorted((scene.line.backups / ".undo").glob("*/manifest.json"))
-    return "NOT RESTORED" in said.upper() and any(_holds(copy, name) for copy in copies)
+def _state(scene: Scene) -> dict[str, Any]:
+    """What the server holds, also where a collection is broken."""
+    found: dict[str, Any] = {"aliases": scene.lab.aliases()}
+    for each in scene.lab.call("GET", "/collections")["collections"]:
+        name = each["name"]
+        status, _ = scene.server.call("GET", path_of(name))
+        found[name] = scene.lab.state(name)[name] if status == 200 else "broken"
+    return found
 
 
-def _holds(manifest: Path, name: str) -> bool:
-    return name in json.loads(manifest.read_text("utf-8"))["collections"]
+def _not_recoverable(scene: Scene, before: Before, lost: list[str], said: str) -> Iterator[str]:
+    """What could not be put back: the report says NOT RESTORED, and once the cause is gone `undo` brings it back."""
+    if "NOT RESTORED" not in said:
+        yield f"{', '.join(lost)}: neither what it was nor what it should become, and nobody says NOT RESTORED"
+    ran = scene.without_faults().inside("undo", "--yes")
+    if ran.code != 0:
+        yield f"`undo` after NOT RESTORED ends with {ran.code}: {ran.err}"
+    yield from _differences("`undo` after NOT RESTORED", _state(scene), before.state)
 
 
 def _g5(scene: Scene, case: Case, before: Before, watched: Watched) -> Iterator[str]:
@@ -125,6 +138,10 @@ def _g5(scene: Scene, case: Case, before: Before, watched: Watched) -> Iterator[
     if scene.server.alive:
         extra = scene.snapshots() - before.snapshots
         yield from (f"{name} is left on the server, unnamed" for name in extra if name not in said)
+        yield from (f"{name}, which is somebody else's, was removed" for name in before.snapshots - scene.snapshots())
+        if extra and case.run[0] in MAKES_BACKUPS and scene.without_faults().inside("backup").code == 0:
+            extra = scene.snapshots() - before.snapshots
+            yield from (f"{name} is left on the server by the next backup too" for name in extra)
     yield from (f"{path.name} is left, unnamed" for path in scene.temporary.iterdir() if path.name not in said)
 
 
