@@ -47,6 +47,7 @@ class Case:
         needs: programs and rights without which it cannot run; it is reported as not run then.
         quick: it is part of `make test`, where its row is.
         skips: promises that this case cannot keep by its nature, with the reason.
+        also: promises that are checked besides those of its row.
     """
 
     row: str
@@ -68,6 +69,7 @@ class Case:
     needs: Sequence[str] = ()
     quick: bool = True
     skips: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    also: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         assert self.row in ROWS, self.row
@@ -77,7 +79,7 @@ class Case:
     @property
     def guarantees(self) -> tuple[str, ...]:
         """The promises that are checked when it has run."""
-        return tuple(name for name in ROWS[self.row].guarantees if name not in self.skips)
+        return tuple(sorted({*ROWS[self.row].guarantees, *self.also} - set(self.skips)))
 
     @property
     def in_quick(self) -> bool:

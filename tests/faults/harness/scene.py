@@ -74,8 +74,9 @@ class Scene:
         return self.relay
 
     def without_faults(self) -> CommandLine:
-        """The same command line, directly to the server."""
-        line = dataclasses.replace(self.line, settings={**self.line.settings, "QDRANT_PORT": str(self.server.port)})
+        """The same command line, past every fault. A relay without rules stays: its address is the server's in our notes."""
+        port = self.server.port if self.relay is None else self.relay.port
+        line = dataclasses.replace(self.line, settings={**self.line.settings, "QDRANT_PORT": str(port)})
         line.settings.pop("QDRANT_URL", None)
         return line
 
