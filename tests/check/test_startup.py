@@ -8,7 +8,18 @@ import sys
 
 import pytest
 
-HEAVY = ("urllib3", "rich", "starlette", "uvicorn", "qdrant_edge", "asyncio", "multipart", "python_multipart", "numpy")
+HEAVY = (
+    "urllib3",
+    "rich",
+    "starlette",
+    "uvicorn",
+    "qdrant_edge",
+    "asyncio",
+    "multipart",
+    "python_multipart",
+    "numpy",
+    "pyarrow",
+)
 MOST = 8.0
 RUNS = 7
 AFTERWARDS = """

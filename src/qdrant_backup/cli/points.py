@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,11 +22,20 @@ from qdrant_backup.cli.looking import (
 from qdrant_backup.cli.options import json_option, settings_options
 from qdrant_backup.cli.tables import table
 from qdrant_backup.cli.wiring import Wiring
-from qdrant_backup.errors import OperationFailed
+from qdrant_backup.errors import OperationFailed, UsageError
+from qdrant_backup.model import human_size
 from qdrant_backup.operations.looking.filters import parse_filters
+from qdrant_backup.operations.looking.parquet import require_parquet, write_parquet
 from qdrant_backup.operations.looking.reading import facet as facet_of
 from qdrant_backup.operations.looking.reading import points as points_of
 from qdrant_backup.operations.looking.search import point_id
+from qdrant_backup.storage.exported import exported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qdrant_backup.model import Progress
+    from qdrant_backup.operations.looking.opening import OpenedBackups, OpenedCollection
 
 __all__ = ["facet", "points"]
 
@@ -35,6 +45,10 @@ __all__ = ["facet", "points"]
 @collection_option
 @filter_option
 @click.option("--ids", metavar="ID,ID", help="Only these points, in this order.")
+@click.option(
+    "--parquet", metavar="FILE", help="Write them to this file instead, as Parquet with exact float32 vectors."
+)
+@click.option("--force", is_flag=True, help="Replace FILE where there is one.")
 @settings_options
 @json_option
 @click.pass_obj
@@ -43,14 +57,52 @@ def points(invocation: Any, backup: str | None, **flags: Any) -> None:
 
     Vectors are exact: the decimals read back to the same float32. A number that is none is the text "NaN".
     """
+    if flags["parquet"] is not None:
+        require_parquet()
+    elif flags["force"]:
+        raise UsageError("--force was given without --parquet", why="only a file can be replaced")
     wiring = Wiring(invocation, flags)
     condition = parse_filters(flags["filters"])
     ids = [point_id(part) for part in split_list(flags["ids"])] if flags["ids"] is not None else None
     only_collection(wiring, flags, backup)
-    with looking_into(wiring, flags, backup) as (_, opened, _ports):
-        for page in points_of(opened, collection_of(opened), condition=condition, ids=ids):
+    with looking_into(wiring, flags, backup) as (_, opened, ports):
+        collection = collection_of(opened)
+        pages = points_of(opened, collection, condition=condition, ids=ids)
+        if flags["parquet"] is not None:
+            told = _written(opened, collection, pages, flags, ports.progress)
+            _tell_written(wiring, told, as_json=flags["as_json"])
+            return
+        for page in pages:
             if page:
                 wiring.console.line("\n".join(json.dumps(point, ensure_ascii=False) for point in page))
+
+
+def _written(
+    opened: OpenedBackups,
+    collection: OpenedCollection,
+    pages: Iterator[list[dict[str, Any]]],
+    flags: dict[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    """The points in the file that was named, and what is to be said of it."""
+    path = Path(flags["parquet"]).expanduser()
+    params = opened.server.collection(collection.name).config["params"]
+    about = {"collection": collection.name, "backup": collection.backup.backup_id}
+    progress.begin(f"Writing {collection.name}", None)
+    try:
+        with exported(path, force=flags["force"]) as file:
+            count = write_parquet(pages, file, params=params, about=about, progress=progress)
+    finally:
+        progress.end()
+    return {**about, "path": str(path), "points": count, "size_bytes": file.size_bytes}
+
+
+def _tell_written(wiring: Wiring, told: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        wiring.console.json(told)
+        return
+    size = human_size(told["size_bytes"])
+    wiring.console.line(f"  ✓ {told['points']} point(s) written to {visible(told['path'])} ({size})")
 
 
 @click.command()
