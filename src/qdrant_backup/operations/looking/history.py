@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["Event", "history", "history_json"]
+__all__ = ["Event", "history", "history_json", "require_known"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,18 +65,11 @@ def history(ports: Ports, point_id: int | str, collections: Sequence[str] = ()) 
         IntegrityFailed: a digest is damaged.
     """
     backups = sorted(ports.directory.entries(), key=lambda backup: backup.order)
-    there = sorted({name for backup in backups for name in backup.manifest.collections})
-    missing = sorted(set(collections) - set(there))
-    if missing:
-        raise CollectionMissing(
-            f"no backup has a collection {missing[0]!r}",
-            why=f"they have {', '.join(there) or 'none'}",
-            advice="Check the spelling: names are case-sensitive.",
-        )
+    names = require_known(backups, collections)
     events: list[Event] = []
     with Sides(ports) as sides:
         opened = [sides.backup(backup) for backup in backups]
-        for name in collections or there:
+        for name in names:
             events += _events(ports, opened, CollectionName(name), point_id)
     if not events:
         raise OperationFailed(
@@ -85,6 +78,23 @@ def history(ports: Ports, point_id: int | str, collections: Sequence[str] = ()) 
             advice="Check the id, and name the backup directory with --output.",
         )
     return events
+
+
+def require_known(backups: Sequence[StoredBackup], collections: Sequence[str]) -> Sequence[str]:
+    """The names of the collections that were asked for: those given, or all that the backups have.
+
+    Raises:
+        CollectionMissing: no backup has a collection of that name.
+    """
+    there = sorted({name for backup in backups for name in backup.manifest.collections})
+    missing = sorted(set(collections) - set(there))
+    if missing:
+        raise CollectionMissing(
+            f"no backup has a collection {missing[0]!r}",
+            why=f"they have {', '.join(there) or 'none'}",
+            advice="Check the spelling: names are case-sensitive.",
+        )
+    return collections or there
 
 
 def _events(ports: Ports, sides: Sequence[BackupSide], name: CollectionName, point_id: int | str) -> list[Event]:
