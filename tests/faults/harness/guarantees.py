@@ -87,8 +87,14 @@ def _g3(scene: Scene, case: Case, before: Before, watched: Watched) -> Iterator[
     again = line.inside("backup")
     if again.code != 0:
         yield f"the next backup ends with {again.code}: {again.err}"
-    if line.wrecks():
-        yield f"the next backup leaves {line.wrecks()}"
+    wrecks = [name for name in line.wrecks() if not _is_safety_copy(name)]
+    if wrecks:
+        yield f"the next backup leaves {wrecks}"
+
+
+def _is_safety_copy(name: str) -> bool:
+    """A restore keeps one for `undo`."""
+    return name.startswith(".safety-") and not name.endswith(".partial")
 
 
 def _g4(scene: Scene, case: Case, before: Before, watched: Watched) -> Iterator[str]:
