@@ -44,7 +44,7 @@ test: $(DEV) ## run every test (TEST_JOBS=3, PYTEST_ARGS=...), on a real Qdrant 
 
 faults: $(DEV) ## every case of the fault matrix, in full (FAULT_ARGS=..., needs `make fault-tools` for some)
 	@echo "Running the fault matrix in $(TEST_JOBS) processes."
-	@$(PY) -m pytest -n $(TEST_JOBS) --dist worksteal --quiet -m fault --faults full $(FAULT_ARGS)
+	@$(PY) -m pytest -n $(TEST_JOBS) --dist worksteal --quiet -m "fault or load" --faults full $(FAULT_ARGS)
 
 fault-tools: ## install what some faults are made with (Debian packages; needs root)
 	@echo "Installing $(FAULT_TOOLS)"

@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "fault(row, quick=True): proves a row of the fault matrix; quick ones are part of `make test`"
     )
+    config.addinivalue_line("markers", "load: load and soak; hours of use in minutes, and no part of `make test`")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -51,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark in marks:
             assert mark.args[0] in ROWS, f"{item.nodeid}: there is no row {mark.args[0]}"
             item.user_properties.append((ROW, mark.args[0]))
-        if marks and not all(mark.kwargs.get("quick", True) for mark in marks):
+        if item.get_closest_marker("load") or not all(mark.kwargs.get("quick", True) for mark in marks):
             left_out.append(item)
     if config.getoption("--faults") != FULL and left_out:
         gone = set(left_out)
