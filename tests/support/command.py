@@ -17,6 +17,7 @@ from unittest import mock
 
 from qdrant_backup.cli.exits import run
 from qdrant_backup.cli.main import cli
+from support.clocks import BriskClock
 from support.servers import API_KEY, RunningServer
 
 __all__ = ["CommandLine", "Ran", "tree_of", "until"]
@@ -129,7 +130,7 @@ class CommandLine:
         return self.ended(self.start(*words, env=env, **options))
 
     def inside(self, *words: str | Path, env: Mapping[str, str | None] | None = None) -> Ran:
-        """The same in this process: a second saved where no process's end, signal or stream is in question."""
+        """The same in this process, on a brisk clock: seconds saved where no process's end, signal or stream is in question."""
         out, err = io.StringIO(), io.StringIO()
         given = self.environment(env)
         with (
@@ -138,6 +139,7 @@ class CommandLine:
             mock.patch.object(sys, "stdin", nothing),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
+            mock.patch("qdrant_backup.clock.SystemClock", BriskClock),
         ):
             code = run(cli, list(map(str, words)), self.directory)
         return Ran(code, out.getvalue(), err.getvalue())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from qdrant_backup.clock import Clock, SystemClock
+from qdrant_backup.clock import Clock
 from qdrant_backup.engine.engine import Engine
 from qdrant_backup.engine.opened import Openings
 from qdrant_backup.installation.installation import Installation
@@ -34,6 +34,7 @@ from qdrant_backup.secret import Secret
 from qdrant_backup.storage.directory import BackupDirectory
 from qdrant_backup.storage.journal import Journal, JournalFile
 from qdrant_backup.storage.stored import StoredBackup
+from support.clocks import BriskClock
 from support.servers import API_KEY, RunningServer
 
 __all__ = ["Lab", "NoisyServer", "named_config", "path_of", "plain_config", "points_of"]
@@ -148,13 +149,14 @@ class Lab:
         running: the server process.
         root: the backup directory.
         ports: what the operations act through; its server is a `NoisyServer`.
+        clock: see `BriskClock` for when to take another.
     """
 
     running: RunningServer
     root: Path
     scratch: Path
     told: Recorder = dataclasses.field(default_factory=Recorder)
-    clock: Clock = dataclasses.field(default_factory=SystemClock)
+    clock: Clock = dataclasses.field(default_factory=BriskClock)
     wait_s: float = 60.0
     api_key: str = API_KEY
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from qdrant_backup.clock import SystemClock
 from support.restoring import Lab
 from support.servers import RunningServer
 
@@ -19,6 +20,18 @@ def lab(server: RunningServer, tmp_path: Path) -> Lab:
 def embedded(embedded_server: RunningServer, tmp_path: Path) -> Lab:
     """For scripted faults."""
     return Lab(embedded_server, tmp_path / "backups", tmp_path / "scratch", wait_s=8.0)
+
+
+@pytest.fixture
+def patient(server: RunningServer, tmp_path: Path) -> Lab:
+    """For kills after which the server goes on by itself: the pauses between two looks at it are those that users have."""
+    return Lab(server, tmp_path / "backups", tmp_path / "scratch", clock=SystemClock())
+
+
+@pytest.fixture
+def patient_embedded(embedded_server: RunningServer, tmp_path: Path) -> Lab:
+    """For scripted faults of that kind."""
+    return Lab(embedded_server, tmp_path / "backups", tmp_path / "scratch", wait_s=8.0, clock=SystemClock())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

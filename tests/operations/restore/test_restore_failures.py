@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from qdrant_backup.clock import SystemClock
 from qdrant_backup.errors import CollectionFailed, ConnectionFailed, Interrupted, Locked, ServerRefused
 from qdrant_backup.qdrant.failures import Unanswered
 from support.restoring import (
@@ -256,7 +257,7 @@ def test_a_proxy_that_limits_the_body_is_named_and_nothing_is_repeated(lab: Lab)
 
 @pytest.fixture
 def own(fresh_server: RunningServer, tmp_path: Path) -> Lab:
-    return Lab(fresh_server, tmp_path / "backups", tmp_path / "scratch")
+    return Lab(fresh_server, tmp_path / "backups", tmp_path / "scratch", clock=SystemClock())
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -291,7 +292,7 @@ def test_a_server_killed_around_the_upload_and_started_again(own: Lab, when: str
 def test_a_server_that_never_comes_back_leaves_a_journal_that_undo_finishes(
     fresh_server: RunningServer, tmp_path: Path
 ) -> None:
-    lab = Lab(fresh_server, tmp_path / "backups", tmp_path / "scratch", wait_s=2.0)
+    lab = Lab(fresh_server, tmp_path / "backups", tmp_path / "scratch", wait_s=2.0, clock=SystemClock())
     lab.server._http.target = dataclasses.replace(lab.server._http.target, silence_s=2.0)
     lab.make("docs", points_of(20), indexes=INDEXES)
     lab.back_up()
@@ -309,7 +310,7 @@ def test_a_server_that_never_comes_back_leaves_a_journal_that_undo_finishes(
         lab.restore()
     assert dict(caught.value.outcomes) == {"docs": "NOT RESTORED"}
     lab.running.restart()
-    again = Lab(lab.running, lab.root, lab.scratch)
+    again = Lab(lab.running, lab.root, lab.scratch, clock=SystemClock())
     again.undo()
     require_put_back(again, before)
 
@@ -340,16 +341,16 @@ def test_each_way_an_upload_can_fail_ends_with_the_previous_content(embedded: La
 
 
 @pytest.mark.parametrize("action", ["no_answer", "reset"])
-def test_an_answer_that_is_lost_is_waited_for_and_not_repeated(embedded: Lab, action: str) -> None:
-    embedded.make("docs", points_of(20), indexes=INDEXES)
-    before = embedded.state()
-    embedded.back_up()
-    embedded.put("docs", points_of(10, seed=2, first=15))
-    embedded.running.script({"match": UPLOAD, "after": 1, "times": 1, "action": action})
-    embedded.restore()
-    assert len(embedded.server.calls("upload_snapshot")) == 1
-    assert embedded.running.fired() == [1]
-    require_put_back(embedded, before)
+def test_an_answer_that_is_lost_is_waited_for_and_not_repeated(patient_embedded: Lab, action: str) -> None:
+    patient_embedded.make("docs", points_of(20), indexes=INDEXES)
+    before = patient_embedded.state()
+    patient_embedded.back_up()
+    patient_embedded.put("docs", points_of(10, seed=2, first=15))
+    patient_embedded.running.script({"match": UPLOAD, "after": 1, "times": 1, "action": action})
+    patient_embedded.restore()
+    assert len(patient_embedded.server.calls("upload_snapshot")) == 1
+    assert patient_embedded.running.fired() == [1]
+    require_put_back(patient_embedded, before)
 
 
 def test_indexes_that_the_recovery_lost_are_recreated(embedded: Lab) -> None:

@@ -38,27 +38,27 @@ def docs(lab: Lab) -> dict[str, Any]:
 
 
 def test_1_an_interrupted_upload_that_the_server_goes_on_with_is_waited_for_before_the_roll_back(
-    embedded: Lab,
+    patient_embedded: Lab,
 ) -> None:
-    before = docs(embedded)
-    embedded.running.script({"match": UPLOAD, "after": 1, "times": 1, "action": "slow_restore", "delay_s": 3.0})
+    before = docs(patient_embedded)
+    patient_embedded.running.script({"match": UPLOAD, "after": 1, "times": 1, "action": "slow_restore", "delay_s": 3.0})
 
     def abandoned(real: Callable[..., Any], name: str, **options: Any) -> Any:
-        embedded.server.hooks.clear()
+        patient_embedded.server.hooks.clear()
         thread = threading.Thread(target=lambda: real(name, **options))
         thread.start()
-        while not embedded.server.recoveries_running(CollectionName(name)):
-            embedded.clock.sleep(0.05)
+        while not patient_embedded.server.recoveries_running(CollectionName(name)):
+            patient_embedded.clock.sleep(0.05)
         uploads.append(thread)
         raise Interrupted(2)
 
     uploads: list[threading.Thread] = []
-    embedded.server.hooks["upload_snapshot"] = abandoned
+    patient_embedded.server.hooks["upload_snapshot"] = abandoned
     with pytest.raises(Interrupted):
-        embedded.restore()
+        patient_embedded.restore()
     uploads[0].join()
-    assert embedded.state() == before
-    assert embedded.told.outcomes == {"docs": "previous content"}
+    assert patient_embedded.state() == before
+    assert patient_embedded.told.outcomes == {"docs": "previous content"}
 
 
 @pytest.mark.slow

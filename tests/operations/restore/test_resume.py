@@ -212,35 +212,35 @@ lab.restore()
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_sigkill_at_random_moments_leaves_nothing_that_the_next_run_cannot_mend(lab: Lab, seed: int) -> None:
+def test_sigkill_at_random_moments_leaves_nothing_that_the_next_run_cannot_mend(patient: Lab, seed: int) -> None:
     dice = random.Random(seed)
-    backed_up, before = changed(lab)
+    backed_up, before = changed(patient)
     for _ in range(3):
-        arguments = [lab.running.kind, str(lab.running.port), str(lab.root), *sys.path]
+        arguments = [patient.running.kind, str(patient.running.port), str(patient.root), *sys.path]
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         assert child.stdout is not None
         assert child.stdout.readline() == b"begun\n"
         try:
-            child.wait(dice.uniform(0.2, 12.0))
+            child.wait(dice.uniform(0.2, 6.0))
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGKILL)
             child.wait()
         child.stdout.close()
-        journal = lab.journal()
+        journal = patient.journal()
         if journal is None:
-            assert lab.state() in (before, backed_up)
-            if lab.state() == backed_up:
-                lab.undo()
+            assert patient.state() in (before, backed_up)
+            if patient.state() == backed_up:
+                patient.undo()
         elif dice.random() < 0.5 and not journal.rolling_back:
-            lab.resume()
-            assert lab.state() == backed_up
-            lab.undo()
+            patient.resume()
+            assert patient.state() == backed_up
+            patient.undo()
         else:
-            lab.undo()
-        assert lab.state() == before
-        assert [name for name in lab.left_on_server() if name.startswith("qdrant-backup-")] == []
+            patient.undo()
+        assert patient.state() == before
+        assert [name for name in patient.left_on_server() if name.startswith("qdrant-backup-")] == []
 
 
 def test_the_file_of_a_killed_upload_is_deleted(lab: Lab) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from qdrant_backup.clock import SystemClock
 from qdrant_backup.errors import CollectionFailed, NotUndoable
 from qdrant_backup.operations.expiry import expire_safety
 from qdrant_backup.storage.lock import DirectoryLock
+from support.clocks import BriskClock
 from support.restoring import Lab, points_of, poisoned, upload_instead
 from support.servers import RunningServer
 
 
-class Shifted(SystemClock):
+class Shifted(BriskClock):
     """A wall clock that the test turns."""
 
     def __init__(self) -> None:

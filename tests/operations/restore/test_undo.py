@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from qdrant_backup.clock import SystemClock
 from qdrant_backup.errors import CollectionFailed, NotUndoable, RefusedForSafety
 from qdrant_backup.operations.restore.undo import plan_undo
+from support.clocks import BriskClock
 from support.restoring import Lab, points_of, upload_instead
 from support.servers import RunningServer
 
@@ -164,7 +164,7 @@ def test_a_damaged_safety_copy_is_not_restored(lab: Lab) -> None:
     assert lab.state() == after
 
 
-class LyingClock(SystemClock):
+class LyingClock(BriskClock):
     """A wall clock that can be set back."""
 
     def __init__(self) -> None:
