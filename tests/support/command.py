@@ -17,6 +17,7 @@ from unittest import mock
 
 from qdrant_backup.cli.exits import run
 from qdrant_backup.cli.main import cli
+from qdrant_backup.clock import SystemClock
 from support.clocks import BriskClock
 from support.servers import API_KEY, RunningServer
 
@@ -70,10 +71,12 @@ class CommandLine:
     Attributes:
         directory: the working directory; the backup directory and the installation lie in it.
         settings: environment variables that count as settings.
+        clock: what `inside` waits on; see `BriskClock` for when to take the system's.
     """
 
     directory: Path
     settings: dict[str, str] = dataclasses.field(default_factory=dict)
+    clock: type[SystemClock] = BriskClock
 
     def __post_init__(self) -> None:
         self.backups = self.directory / "backups"
@@ -130,7 +133,7 @@ class CommandLine:
         return self.ended(self.start(*words, env=env, **options))
 
     def inside(self, *words: str | Path, env: Mapping[str, str | None] | None = None) -> Ran:
-        """The same in this process, on a brisk clock: seconds saved where no process's end, signal or stream is in question."""
+        """The same in this process: seconds saved where no process's end, signal or stream is in question."""
         out, err = io.StringIO(), io.StringIO()
         given = self.environment(env)
         with (
@@ -139,7 +142,7 @@ class CommandLine:
             mock.patch.object(sys, "stdin", nothing),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
-            mock.patch("qdrant_backup.clock.SystemClock", BriskClock),
+            mock.patch("qdrant_backup.clock.SystemClock", self.clock),
         ):
             code = run(cli, list(map(str, words)), self.directory)
         return Ran(code, out.getvalue(), err.getvalue())

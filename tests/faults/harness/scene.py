@@ -10,6 +10,7 @@ from typing import Any
 
 from faults.harness.case import Case
 from faults.harness.watched import Watched, watch
+from qdrant_backup.clock import SystemClock
 from support.command import PROGRAM, CommandLine
 from support.relay import Relay
 from support.restoring import Lab, path_of, points_of
@@ -60,6 +61,7 @@ class Scene:
         self.temporary = directory / "temporary"
         self.temporary.mkdir(parents=True)
         self.line = CommandLine.at(directory, server, TMPDIR=str(self.temporary))
+        self.line.clock = SystemClock  # what a fault left under way goes on while the next command waits
         self.backup = "latest"
         self.goal: dict[str, Any] | None = None
         self.witnesses: list[Any] = []
