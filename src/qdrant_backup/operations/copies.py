@@ -8,7 +8,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from qdrant_backup.errors import CollectionMissing, ConnectionFailed, QdrantBackupError, ServerRefused
+from qdrant_backup.errors import AccessDenied, CollectionMissing, ConnectionFailed, QdrantBackupError, ServerRefused
 from qdrant_backup.operations.aside import aside
 from qdrant_backup.operations.events import Warned
 from qdrant_backup.storage.intents import IntentStore, SnapshotIntent, url_without_secrets
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.storage.intents import IntentFile
 
-__all__ = ["ServerCopies", "remove_left_behind"]
+__all__ = ["ServerCopies", "note_left_behind", "remove_left_behind"]
 
 _SECOND_IN_NAME = re.compile(r"-(\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2})\.snapshot$")
 _NEAR = timedelta(seconds=10)
@@ -118,6 +118,22 @@ class ServerCopies:
             self.remove(name)
 
 
+def note_left_behind(ports: Ports, name: CollectionName, snapshot: str) -> None:
+    """Note a snapshot of ours that could not be removed from the server, so that the next run removes it.
+
+    Raises:
+        NotWritable, InsufficientSpace: the note could not be written.
+    """
+    intents = IntentStore(ports.directory.root)
+    here = url_without_secrets(ports.server.url)
+    if any((file.intent.server_url, file.intent.snapshot) == (here, snapshot) for file in intents.pending()):
+        return
+    intent = SnapshotIntent(
+        server_url=here, collection=name, existing=(), begun_at=ports.clock.now(), snapshot=snapshot
+    )
+    intents.record(intent)
+
+
 def remove_left_behind(ports: Ports) -> None:
     """Remove from this server the snapshots that killed runs left there, and only those.
 
@@ -149,7 +165,7 @@ def _settle(ports: Ports, file: IntentFile) -> bool:
         return all(ports.server.delete_snapshot(intent.collection, name) for name in ours)
     except CollectionMissing:
         return True
-    except ServerRefused as error:
+    except (ServerRefused, AccessDenied) as error:
         ports.tell(Warned(f"{intent.collection}: a snapshot of an earlier run could not be removed: {error}"))
         return False
 

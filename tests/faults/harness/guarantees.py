@@ -145,7 +145,7 @@ def _g5(scene: Scene, case: Case, before: Before, watched: Watched) -> Iterator[
         extra = scene.snapshots() - before.snapshots
         yield from (f"{name} is left on the server, unnamed" for name in extra if name not in said)
         yield from (f"{name}, which is somebody else's, was removed" for name in before.snapshots - scene.snapshots())
-        if extra and case.run[0] in MAKES_BACKUPS and scene.without_faults().inside("backup").code == 0:
+        if extra and scene.without_faults().inside("backup").code == 0:
             extra = scene.snapshots() - before.snapshots
             yield from (f"{name} is left on the server by the next backup too" for name in extra)
     yield from (f"{path.name} is left, unnamed" for path in scene.temporary.iterdir() if path.name not in said)

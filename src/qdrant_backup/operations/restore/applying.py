@@ -10,9 +10,11 @@ from qdrant_backup.errors import (
     CollectionFailed,
     CollectionMissing,
     ConnectionFailed,
+    QdrantBackupError,
     RefusedForSafety,
     ServerRefused,
 )
+from qdrant_backup.operations.copies import note_left_behind
 from qdrant_backup.operations.events import Note, Warned
 from qdrant_backup.operations.restore.live import fingerprint, settle, wait_until_gone
 from qdrant_backup.qdrant.failures import Unanswered
@@ -181,7 +183,18 @@ def remove_uploads(session: Session, name: CollectionName) -> None:
         except CollectionMissing:
             continue
         except (ServerRefused, ConnectionFailed, AccessDenied) as error:
-            session.tell(Warned(f"{name}: the uploaded file {upload_name} stays on the server: {error}"))
+            _say_left(session, name, upload_name, str(error))
             continue
         if not gone:
-            session.tell(Warned(f"{name}: the uploaded file {upload_name} stays on the server"))
+            _say_left(session, name, upload_name, "the server did not delete it")
+
+
+def _say_left(session: Session, name: CollectionName, upload_name: str, why: str) -> None:
+    text = f"{name}: the uploaded file {upload_name} stays on the server for now: {why}"
+    try:
+        note_left_behind(session.ports, name, upload_name)
+    except QdrantBackupError as error:
+        # What was restored is worth more than the note about a file.
+        session.tell(Warned(f"{text}; no note of it could be made, so delete it yourself ({error})"))
+        return
+    session.tell(Warned(f"{text}; the next run removes it"))
