@@ -26,8 +26,8 @@ def story() -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.timeout(300)
-def test_the_loss_goes_as_it_is_told(embedded_server: RunningServer, tmp_path: Path) -> None:
-    line, lab = CommandLine.at(tmp_path, embedded_server), lab_at(embedded_server, tmp_path)
+def test_the_loss_goes_as_it_is_told(server: RunningServer, tmp_path: Path) -> None:
+    line, lab = CommandLine.at(tmp_path, server), lab_at(server, tmp_path)
     memory.fill(lab.server)
     line.inside("backup").ok()
     whole = lab.content("discussions")

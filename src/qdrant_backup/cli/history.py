@@ -32,14 +32,8 @@ _WORDS = {
     "returned": "there again",
     "last_seen": "last seen",
 }
-_BECAME = {
-    "entered": "",
-    "moved": "",
-    "changed": "  (changed)",
-    "left": "  (still there, no longer among them)",
-    "gone": "  (gone: not in that backup any more)",
-}
-_PASSAGE = 120
+_BECAME = {"entered": "", "moved": "", "changed": "changed: ", "left": "still there: ", "gone": "gone: "}
+_PASSAGE = 100
 _ONLY_FOR_QUERY = ("filters", "using", "embed_command", "embed_url", "embed_model", "hybrid", "limit", "live")
 
 
@@ -126,7 +120,7 @@ def _answer_lines(told: Answers, query: str, wiring: Wiring) -> Iterator[str]:
     def shown(event: AnswerEvent) -> Iterator[str]:
         text = marked(visible(passage(event.hit.payload, query, _PASSAGE)), query, wiring.console)
         where = f"{visible(event.hit.collection)}  {event.hit.id}"
-        yield f"  {_rank(event)}  {where}  {text}{_BECAME[event.what]}"
+        yield f"  {_rank(event)}  {where}  {_BECAME[event.what]}{text}"
         for field, change in event.fields.items():
             for line in field_lines(field, change):
                 yield f"              {line}"

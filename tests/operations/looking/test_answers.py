@@ -88,8 +88,9 @@ def test_answers_enter_move_change_and_go_each_at_its_date(lab: Lab, tmp_path: P
     assert f"{first.finished_at:%Y-%m-%d %H:%M:%S}  ({first.backup_id})" in text
     assert "1→" not in text
     assert "2→  1.  discussions  2  The auth service" in text
-    assert "-   1.  discussions  1  We fixed the auth race" in text
-    assert "gone: not in that backup any more" in text
+    assert "+   1.  discussions  1  We fixed the auth race" in text
+    assert "-   1.  discussions  1  gone: We fixed the auth race" in text
+    assert "2.  discussions  2  changed: The auth service" in text
     assert text.splitlines()[-2:] == [
         "  The server answers:",
         f"        1.  discussions  2  {TEXTS[2]}; an auth race?",
