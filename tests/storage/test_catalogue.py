@@ -95,3 +95,29 @@ def test_levels_are_ordered_by_what_they_prove() -> None:
         Level.CONTENT,
         Level.DRILL,
     ]
+
+
+def test_a_restore_into_a_server_proves_more_than_a_later_drill_in_the_engine(tmp_path: Path):
+    stored = published(tmp_path)
+    restored = Proof(at=NOON, passed=True, server="http://localhost:6333")
+    catalogue = Catalogue().with_proof(stored, Level.DRILL, restored).with_proof(stored, Level.DRILL, passed(1))
+    assert catalogue.entry(stored).restorable == restored
+    assert catalogue.entry(stored).proofs[Level.DRILL] == passed(1)
+
+
+@pytest.mark.parametrize("level", [Level.FILES, Level.DRILL])
+def test_a_later_failure_takes_either_proof_back(tmp_path: Path, level: Level):
+    stored = published(tmp_path)
+    catalogue = Catalogue().with_proof(stored, Level.CONTENT, passed()).with_proof(stored, Level.DRILL, passed())
+    assert catalogue.entry(stored).restorable == passed()
+    restored = Proof(at=NOON, passed=True, server="http://localhost:6333")
+    refuted = catalogue.with_proof(stored, Level.DRILL, restored).with_proof(stored, level, failed(1))
+    assert refuted.entry(stored).restorable is None
+    assert refuted.entry(stored).level is (Level.CONTENT if level is Level.DRILL else None)
+
+
+def test_a_later_failure_on_a_server_leaves_no_older_proof_to_be_shown(tmp_path: Path):
+    stored = published(tmp_path)
+    on_server = Proof(at=NOON + timedelta(hours=1), passed=False, server="http://localhost:6333")
+    catalogue = Catalogue().with_proof(stored, Level.DRILL, passed()).with_proof(stored, Level.DRILL, on_server)
+    assert catalogue.entry(stored).restorable is None

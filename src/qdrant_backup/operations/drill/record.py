@@ -111,7 +111,7 @@ def _recorded(opened: OpenedBackups, collection: OpenedCollection, asked: Asked,
     try:
         query = _query(opened, collection, asked, ports)
     except UsageError as error:
-        if len(opened.collections) == 1 or asked.vector is None:
+        if len(opened.collections) == 1 or (asked.vector is None and asked.like is None):
             raise
         ports.tell(Note(f"{collection.name} is left out: {error}"))
         return None
