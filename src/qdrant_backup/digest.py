@@ -212,7 +212,7 @@ class DigestReader:
         self._header = stream.read(header_size)
         try:
             names = msgspec.json.decode(self._header, type=_Header).vectors
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._damaged(str(error)) from None
         self._start = len(head) + header_size
         self.record_size = KEY_SIZE + HASH_SIZE * (1 + len(names))

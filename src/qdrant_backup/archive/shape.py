@@ -55,7 +55,7 @@ class _Shard:
 def _json(documents: Mapping[str, bytes], name: str, where: str) -> Any:
     try:
         return msgspec.json.decode(documents[name])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{where}{name} is not JSON: {error}") from None
 
 

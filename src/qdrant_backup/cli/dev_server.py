@@ -52,7 +52,7 @@ def dev_server(invocation: Any, host: str, port: int, **flags: Any) -> None:
             why=str(error),
             advice="Choose another --port or --data.",
         ) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{flags['faults']} is no script of faults", why=str(error)) from None
 
 

@@ -172,7 +172,7 @@ class CatalogueFile:
                     advice="Update qdrant-backup.",
                 )
             return msgspec.json.decode(data, type=Catalogue)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise IntegrityFailed(
                 f"The catalogue {self.path} is damaged",
                 why=str(error),

@@ -127,7 +127,7 @@ class GoldenFile:
                     advice="Update qdrant-backup.",
                 )
             return msgspec.json.decode(data, type=Golden)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise IntegrityFailed(
                 f"The golden queries {self.path} are damaged",
                 why=str(error),

@@ -119,7 +119,7 @@ class IntentStore:
 def _read(path: Path) -> IntentFile:
     try:
         return IntentFile(path.name, msgspec.json.decode(read_small(path, _LARGEST_BYTES), type=SnapshotIntent))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise IntegrityFailed(
             f"The note {path} is damaged",
             why=str(error),

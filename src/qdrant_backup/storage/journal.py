@@ -103,7 +103,7 @@ def decode(data: bytes, path: Path) -> Journal:
         if hashlib.sha256(bytes(sealed.journal)).hexdigest() != sealed.sha256:
             raise _damaged(path, "its checksum does not fit")
         return msgspec.json.decode(sealed.journal, type=Journal)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
 
 

@@ -225,5 +225,5 @@ def _read_owner(descriptor: int) -> LockOwner | None:
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
         return msgspec.json.decode(os.read(descriptor, _MOST_BYTES), type=LockOwner)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

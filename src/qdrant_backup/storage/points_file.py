@@ -94,7 +94,7 @@ class PointsFile:
             for block in read_blocks(self.path):
                 *lines, rest = (rest + block).split(b"\n")
                 yield from map(decoder.decode, lines)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._damaged(str(error)) from error
 
     def remove(self) -> None:

@@ -116,6 +116,6 @@ def decode(raw: bytes) -> Any:
         raise ApiError(400, message)
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"Format error in JSON body: {error}"
         raise ApiError(400, message) from None
