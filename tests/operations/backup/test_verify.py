@@ -9,16 +9,15 @@ import pytest
 
 from qdrant_backup.archive import tar
 from qdrant_backup.errors import QdrantBackupError
-from qdrant_backup.operations.backup import BackupRequest, backup
 from qdrant_backup.operations.events import Warned
 from qdrant_backup.operations.verify import verify
 from qdrant_backup.storage.catalogue import CatalogueFile, Level
 from qdrant_backup.storage.lock import DirectoryLock
 from qdrant_backup.storage.stored import StoredBackup, load
 from support import archives
-from support.damaged import copied, republished
+from support.damaged import copied, everything, republished
 from support.original_backup import OriginalBackup, original_backup
-from support.restoring import Lab, points_of
+from support.restoring import Lab
 from support.servers import _Shared
 from support.worlds import lab_at
 
@@ -32,13 +31,7 @@ def made(shared_servers: _Shared, tmp_path_factory: pytest.TempPathFactory) -> S
     """A good backup with a file of every kind."""
     server = shared_servers.get("embedded")
     lab = lab_at(server, tmp_path_factory.mktemp("good"))
-    lab.make("docs", points_of(20), indexes={"rank": "integer"})
-    lab.make("Über", points_of(3))
-    for name in ("settings.json", ".env", "logs/a.log"):
-        path = lab.install / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"this is {name}\n")
-    done = backup(BackupRequest(include_logs=True), lab.ports).backup
+    done = everything(lab)
     server.empty()
     return done
 
