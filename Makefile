@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
-# Tests wait for servers and disks more than they compute: three share two cores well.
-TEST_JOBS ?= 3
+# Tests wait for servers and disks about as long as they compute: four share two cores well.
+TEST_JOBS ?= 4
 PYTEST_ARGS ?=
+# What `make check test` has run already need not run again.
+CHECKED := $(if $(filter check,$(MAKECMDGOALS)),--ignore=tests/check)
 
 # Installing again costs a second's fraction, because a stamp is newer than all that decides what is installed.
 RUNTIME := $(VENV)/.installed
@@ -38,9 +40,9 @@ demo: $(RUNTIME) ## back up, lose and restore a small AI memory, on the embedded
 	@echo "Running the demo: an embedded Qdrant, a backup, a loss, a restore; all in a temporary directory."
 	@$(BIN)/qdrant-backup demo
 
-test: $(DEV) ## run every test (TEST_JOBS=3, PYTEST_ARGS=...), on a real Qdrant too where `qdrant` is on PATH
+test: $(DEV) ## run every test (TEST_JOBS=4, PYTEST_ARGS=...), on a real Qdrant too where `qdrant` is on PATH
 	@echo "Running the tests in $(TEST_JOBS) processes."
-	@$(PY) -m pytest -n $(TEST_JOBS) --dist worksteal --quiet $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(TEST_JOBS) --dist worksteal -o tmp_path_retention_policy=failed $(CHECKED) $(PYTEST_ARGS)
 
 faults: $(DEV) ## every case of the fault matrix, in full (FAULT_ARGS=..., needs `make fault-tools` for some)
 	@echo "Running the fault matrix in $(TEST_JOBS) processes."
