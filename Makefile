@@ -14,20 +14,23 @@ CHECKED := $(if $(filter check,$(MAKECMDGOALS)),--ignore=tests/check)
 # Installing again costs a second's fraction, because a stamp is newer than all that decides what is installed.
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+RELEASE := $(VENV)/.installed-release
 
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 FAULT_ARGS ?=
+FUZZ_EXAMPLES ?= 20000
+FUZZ_S ?= 60
 FAULT_TOOLS := strace faketime openssl util-linux e2fsprogs
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test faults fault-tools check format bench docs lock clean
+.PHONY: help install dev demo test faults fault-tools fuzz check release-check format bench docs lock clean
 
 help: ## list the targets
 	@echo "qdrant-backup: backup, restore and time-travel for Qdrant"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Python is '$(PYTHON)'; another one: make install PYTHON=python3.12"
 
@@ -52,6 +55,12 @@ fault-tools: ## install what some faults are made with (Debian packages; needs r
 	@echo "Installing $(FAULT_TOOLS)"
 	@apt-get install --yes --no-install-recommends $(FAULT_TOOLS)
 
+fuzz: $(DEV) ## damage archives, manifests, digests and journals for long (FUZZ_EXAMPLES=20000, FUZZ_S=60 for each)
+	@echo "Trying $(FUZZ_EXAMPLES) examples of each target."
+	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PY) -m pytest -n $(TEST_JOBS) --quiet --timeout 0 tests/fuzz
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements-fuzz.lock 2>/dev/null || true
+	@$(PY) tests/fuzz/guided.py $(FUZZ_S)
+
 check: $(DEV) ## lint, format, types, layers, architecture, start-up time, documentation
 	@echo "Checking style (ruff)"
 	@$(BIN)/ruff check --quiet .
@@ -63,6 +72,11 @@ check: $(DEV) ## lint, format, types, layers, architecture, start-up time, docum
 	@echo "Checking the house rules (tests/check)"
 	@$(PY) -m pytest --quiet tests/check
 
+release-check: $(RELEASE) ## what must hold before a release: audit, bill of materials, a wheel that installs; into dist/
+	@echo "Checking what would be released; this asks an advisory database."
+	@rm -rf dist
+	@$(PY) scripts/check_release.py dist
+
 format: $(DEV) ## format the code, and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
@@ -73,15 +87,17 @@ bench: $(DEV) ## measure what design has budgets for, as ratios in one run (BENC
 docs: $(RUNTIME) ## write docs/commands.md from the commands themselves
 	@$(PY) scripts/write_docs.py
 
-lock: $(RUNTIME) ## resolve the dependencies anew into requirements.lock and requirements-dev.lock
+lock: $(RUNTIME) ## resolve the dependencies anew into requirements.lock and the three others
 	@echo "Resolving; afterwards look at the difference, and run make check test."
 	@$(PIP) install uv
 	@$(UV_COMPILE) --upgrade --group build pyproject.toml -o requirements.lock
 	@$(UV_COMPILE) --upgrade --group check -c requirements.lock -o requirements-dev.lock
+	@$(UV_COMPILE) --upgrade --group release -c requirements.lock -c requirements-dev.lock -o requirements-release.lock
+	@$(UV_COMPILE) --upgrade --group fuzz -o requirements-fuzz.lock
 
 clean: ## remove the environment and what tools left behind; never a backup
 	@echo "Removing $(VENV) and caches"
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .fuzz .import_linter_cache build dist
 
 # A .venv that somebody made before us (the guide's Step 2) is completed, not replaced.
 $(PY):
@@ -104,4 +120,9 @@ $(RUNTIME): requirements.lock pyproject.toml | $(PY)
 $(DEV): requirements-dev.lock $(RUNTIME)
 	@echo "Installing what tests and checks need into $(VENV)"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(RELEASE): requirements-release.lock $(DEV)
+	@echo "Installing what a release is checked with into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements-release.lock
 	@touch $@
