@@ -200,6 +200,16 @@ def test_a_body_limit_is_named(qdrant, server):
     assert "client_max_body_size" in caught.value.advice
 
 
+def test_the_last_cause_of_a_long_message_is_shown(qdrant, server):
+    chain = "failed to create snapshot: " * 30 + "IO Error: No space left on device (os error 28)"
+    qdrant.on("GET /collections", Reply.error(500, chain))
+    with pytest.raises(ServerRefused) as caught:
+        server.collections()
+    assert caught.value.why.startswith("HTTP 500: failed to create snapshot")
+    assert caught.value.why.endswith("No space left on device (os error 28)")
+    assert len(caught.value.why) < 600
+
+
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 413, 429, 500, 502, 503])
 @pytest.mark.parametrize("form", ["json", "plain", "page", "split", "header"])
 def test_the_key_is_in_no_message_even_when_the_server_echoes_it(qdrant, server, status, form):

@@ -113,7 +113,7 @@ class Capture:
         self._made: Future[SnapshotDescription] | None = None
         self._finished: Future[Digested] | None = None
         self._size_bytes = 0
-        self._hash = hashlib.sha256()
+        self._own_hash = hashlib.sha256()
 
     def begin(self) -> None:
         """Have the server start on the snapshot, and the engine's child start."""
@@ -159,12 +159,18 @@ class Capture:
             self._found,
             "snapshot" if self._made is not None else "stream",
             self._size_bytes,
-            Checksum(self._hash.hexdigest()),
+            self._sha256,
             report,
             digested,
             unverified,
             server_count,
         )
+
+    @property
+    def _sha256(self) -> Checksum:
+        """Of what has arrived. A file hashes what it writes, and once is enough: a hash is half of a transfer's work."""
+        file = self._places.file
+        return file.sha256 if file is not None else Checksum(self._own_hash.hexdigest())
 
     def close(self) -> None:
         """End the engine's child, if it still runs."""
@@ -200,7 +206,7 @@ class Capture:
         """Forget what arrived so far."""
         self._stack.close()
         self._open_sink()
-        self._size_bytes, self._hash = 0, hashlib.sha256()
+        self._size_bytes, self._own_hash = 0, hashlib.sha256()
         if self._places.file is not None:
             self._places.file.restart()
 
@@ -212,7 +218,8 @@ class Capture:
             for chunk in chunks:
                 if file is not None:
                     file.write(chunk)
-                self._hash.update(chunk)
+                else:
+                    self._own_hash.update(chunk)
                 self._size_bytes += len(chunk)
                 sink.write(chunk)
                 progress.advance(len(chunk))
@@ -223,7 +230,7 @@ class Capture:
         for attempt in range(_DOWNLOAD_TRIES):
             with closing(self._ports.server.download_snapshot(self._found.name, snapshot)) as download:
                 self._take(download, download.total_bytes)
-            if not snapshot.checksum or self._hash.hexdigest() == snapshot.checksum:
+            if not snapshot.checksum or self._sha256 == snapshot.checksum:
                 return
             # The bytes were changed on their way, or on the server's disk: a second download tells the two apart.
             if attempt + 1 < _DOWNLOAD_TRIES:
@@ -233,7 +240,7 @@ class Capture:
                 self._restart()
         raise IntegrityFailed(
             f"{self._found.name}: the downloaded snapshot is damaged",
-            why=f"the server says SHA-256 {snapshot.checksum}, what arrived has {self._hash.hexdigest()}",
+            why=f"the server says SHA-256 {snapshot.checksum}, what arrived has {self._sha256}",
             advice="Something between here and the server changes bytes, or the server's disk is failing. Try again elsewhere.",
         )
 
@@ -247,7 +254,7 @@ class Capture:
             if attempt:
                 self._restart()
             before = self._quiet()
-            self._take(self._composed(), None)
+            self._take_streamed()
             if before == self._ports.server.optimizer_state(self._found.name):
                 return
         raise CollectionFailed(
@@ -255,6 +262,18 @@ class Capture:
             why=f"its segments were being optimised each of {_STREAM_TRIES} times",
             advice="Use --method snapshot, or try again when nothing writes to it.",
         )
+
+    def _take_streamed(self) -> None:
+        try:
+            self._take(self._composed(), None)
+        except IntegrityFailed as error:
+            raise IntegrityFailed(
+                f"{self._found.name} could not be streamed",
+                why=str(error),
+                advice="A server that fails while it streams ends the stream as if it were whole: its log says why. A full "
+                "disk is one reason.",
+                collection=self._found.name,
+            ) from error
 
     def _quiet(self) -> object:
         name, clock = self._found.name, self._ports.clock

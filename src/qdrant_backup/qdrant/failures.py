@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Lost", "Unanswered", "clean", "could_not", "of_transport"]
 
 _SHOWN = 500
+_CAUSE = 200
 
 _CERTIFICATE = {
     9: "its certificate is not valid yet",
@@ -65,7 +66,10 @@ def clean(text: str, target: Target) -> str:
     if target.api_key:
         visible = target.api_key.redact(visible)
     line = " ".join(visible.split())
-    return line if len(line) <= _SHOWN else line[:_SHOWN] + "..."
+    if len(line) <= _SHOWN:
+        return line
+    # A chain of causes has the first of them at its end: "... failed to write to file ...: No space left on device".
+    return f"{line[: _SHOWN - _CAUSE]} ... {line[-_CAUSE:]}"
 
 
 def could_not(call: Call, target: Target) -> str:
