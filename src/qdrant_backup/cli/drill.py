@@ -36,8 +36,8 @@ class DrillGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Words that begin with no command's name are meant for the drill itself."""
-        if (not args or args[0] not in self.commands) and not {"--help", "-h"} & set(args):
-            args = [_DEFAULT, *args]
+        if not args or args[0] not in self.commands:
+            args = ["--help"] if {"--help", "-h"} & set(args) else [_DEFAULT, *args]
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -88,6 +88,8 @@ def run(invocation: Any, backup: str, **flags: Any) -> None:
     from qdrant_backup.operations.drill import run as drilling
     from qdrant_backup.operations.drill.report import report_json
 
+    if flags["into_api_key_file"] and not flags["drill_url"]:
+        raise UsageError("--into-api-key-file was given without --server", why="there is no server to send it to")
     wiring = Wiring(invocation, flags)
     console, as_json = wiring.console, flags["as_json"]
     chosen = wiring.directory.find(backup)
@@ -118,8 +120,6 @@ def _other_server(wiring: Wiring, flags: dict[str, Any]) -> str | None:
 
     url = flags["drill_url"]
     if url is None:
-        if flags["into_api_key_file"]:
-            raise UsageError("--into-api-key-file was given without --server", why="there is no server to send it to")
         return None
     same = Target.parse(url).url == Target.parse(wiring.settings.url).url
     return None if same and not flags["into_api_key_file"] else url
