@@ -139,10 +139,9 @@ def records(
         batch, offset = shard.scroll(
             ScrollRequest(offset=offset, limit=min(left, _BATCH_POINTS), with_payload=True, with_vector=True)
         )
-        for point in batch:
-            vectors = _vectors_of(point, known)
-            odd.look(vectors)
-            block.append(record_of(point.id, point.payload, vectors, names))
+        vectors = [_vectors_of(point, known) for point in batch]
+        odd.look(vectors)
+        block.extend(record_of(point.id, point.payload, own, names) for point, own in zip(batch, vectors, strict=True))
         left -= len(batch)
         ended = offset is None or not left
         if ended or len(block) >= _BLOCK_RECORDS:
