@@ -10,17 +10,20 @@ import dataclasses
 import gc
 import statistics
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     Measurement = Callable[[Path], Iterable["Row"]]
 
-__all__ = ["MEASUREMENTS", "Row", "Unavailable", "in_turns", "measures", "table"]
+__all__ = ["MEASUREMENTS", "STATUS", "Row", "Unavailable", "in_turns", "measures", "table"]
 
 MEASUREMENTS: dict[str, Measurement] = {}
+STATUS = Path("/proc/self/status")
+"""Where Linux tells a process how much memory it had at most, as `VmHWM`."""
+
 HEAD = ("what", "ours", "reference", "ratio", "budget", "verdict")
 
 

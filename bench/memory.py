@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from content import fill, start
-from measure import Row, Unavailable, measures
+from measure import STATUS, Row, Unavailable, measures
 from support.servers import API_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MOST_MIB = 128.0
 POINTS = 1_000_000
 DIMENSIONS = 4
-STATUS = Path("/proc/self/status")
 # What wait4 says includes the engine's child, and what this process had before it became that Python: it has to say itself.
 CODE = """
 import sys
