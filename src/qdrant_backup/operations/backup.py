@@ -21,7 +21,7 @@ from qdrant_backup.operations.anomaly import compare_with_previous
 from qdrant_backup.operations.capture import Found
 from qdrant_backup.operations.config_files import NO_CONFIG, back_up_config, back_up_logs
 from qdrant_backup.operations.copies import remove_left_behind
-from qdrant_backup.operations.events import BackupBegun, SpaceChecked, Warned
+from qdrant_backup.operations.events import BackupBegun, Note, SpaceChecked, Warned
 from qdrant_backup.operations.expiry import expire_safety
 from qdrant_backup.operations.levels import remember
 from qdrant_backup.operations.open_journal import refuse_open_journal
@@ -30,10 +30,11 @@ from qdrant_backup.operations.selection import select
 from qdrant_backup.operations.transfer import Transfer
 from qdrant_backup.storage.catalogue import Level
 from qdrant_backup.storage.files import free_bytes
+from qdrant_backup.storage.drills import scratch_on
 from qdrant_backup.storage.lock import DirectoryLock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from qdrant_backup.manifest import Skipped
@@ -130,7 +131,7 @@ def survey(request: BackupRequest, ports: Ports) -> Facts:
     server = ports.server
     identity = server.identity()
     server.refuse_clusters()
-    names = select(server.collections(), request.include, request.exclude)
+    names = select(_ordinary(server.collections(), request, ports), request.include, request.exclude)
     server.probe(names, ("read", "snapshot"))
     found = tuple(_found(ports, name) for name in names)
     if identity.scoped:
@@ -140,6 +141,15 @@ def survey(request: BackupRequest, ports: Ports) -> Facts:
 
 
 def _found(ports: Ports, name: CollectionName) -> Found:
+def _ordinary(listed: Sequence[CollectionName], request: BackupRequest, ports: Ports) -> Sequence[CollectionName]:
+    """What is listed, without what a killed drill left: nobody wants that back who has not named it."""
+    left = scratch_on(ports.server.url, ports.directory.root, ports.clock) & set(listed)
+    if not left or request.include:
+        return listed
+    ports.tell(Note(f"{', '.join(sorted(left))}: left out, a killed drill left it; the next drill there removes it"))
+    return [name for name in listed if name not in left]
+
+
     info = ports.server.collection(name)
     return Found(info, ports.server.replicas(name), ports.server.estimated_bytes(name))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qdrant_backup.errors import Incompatible, IntegrityFailed
 from qdrant_backup.layout import DRILLS
 from qdrant_backup.storage.files import fsync_directory, make_private_directory
 from qdrant_backup.storage.journal import JournalFile
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qdrant_backup.clock import Clock
+    from qdrant_backup.model import CollectionName
     from qdrant_backup.storage.journal import Journal
 
-__all__ = ["DrillFile"]
+__all__ = ["DrillFile", "scratch_on"]
 
 _SUFFIX = ".json"
 
@@ -53,3 +55,16 @@ class DrillFile(JournalFile):
         with reading(directory):
             names = sorted(path.name for path in directory.iterdir() if path.name.endswith(_SUFFIX))
         return [cls(root, clock, name.removesuffix(_SUFFIX)) for name in names]
+
+
+def scratch_on(url: str, root: Path, clock: Clock) -> frozenset[CollectionName]:
+    """The scratch collections that drills may have left on a server, as far as their journals can be read."""
+    names: set[CollectionName] = set()
+    for file in DrillFile.pending(root, clock):
+        try:
+            journal = file.read()
+        except (IntegrityFailed, Incompatible):
+            continue
+        if journal is not None and journal.server.url == url:
+            names |= {target.collection for target in journal.targets}
+    return frozenset(names)

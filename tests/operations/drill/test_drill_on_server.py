@@ -234,6 +234,9 @@ def test_a_connection_that_breaks_proves_nothing_and_the_next_drill_cleans(lab: 
     assert lab.running.url in lab.told.warnings
     assert len(list(lab.root.glob(".drills/*"))) == 1
     assert known(lab, made).level is Level.CONTENT
+    # Who backs up in between does not get it into the backup, unless it is named.
+    assert list(lab.back_up().manifest.collections) == ["docs"]
+    assert list(lab.back_up(left).manifest.collections) == [left]
 
     lab.server.hooks.clear()
     assert drill(made, lab.ports, on_server=True).passed
