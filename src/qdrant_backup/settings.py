@@ -136,7 +136,13 @@ VARIABLES: tuple[Variable, ...] = (
         "Allow the API key over plain http to a host that is not this one.",
         _yes_no,
     ),
-    Variable("QDRANT_INTO_API_KEY", "into_api_key", None, "API key of the server named by --into-url.", secret=True),
+    Variable(
+        "QDRANT_INTO_API_KEY",
+        "into_api_key",
+        None,
+        "API key of the server named by --into-url, or by `drill --server`.",
+        secret=True,
+    ),
     Variable(
         "QDRANT_BACKUP_SAFETY_DAYS",
         "safety_days",
