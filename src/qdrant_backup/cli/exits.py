@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qdrant_backup.errors import InternalError, Interrupted, QdrantBackupError, UsageError
+from qdrant_backup.errors import InternalError, Interrupted, OperationFailed, QdrantBackupError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -30,6 +31,25 @@ _CLASSES = {
     "UsageError": "usage",
     "ConnectionFailed": "connection",
 }
+
+
+# What these do is done and judged by their exit code, whoever reads what they say. All others exist for their output.
+_WORKING = frozenset(
+    {
+        "backup",
+        "restore",
+        "undo",
+        "resume",
+        "verify",
+        "recover",
+        "prune",
+        "check",
+        "drill",
+        "demo",
+        "serve",
+        "dev-server",
+    }
+)
 
 
 class Invocation:
@@ -57,13 +77,15 @@ def code_of(error: QdrantBackupError, verb: str) -> int:
 
 def run(cli: click.Command, words: Sequence[str], repository: Path) -> int:
     """Run the command line; the exit code to end with."""
+    _open_streams()
     from qdrant_backup.cli.console import Console
 
     invocation = Invocation(words, repository)
     console = Console(sys.stdout, sys.stderr)
     try:
-        with _signals(console), _undisturbed():
-            return _run(cli, words, invocation)
+        with _signals(console), _undisturbed() as lost:
+            code = _run(cli, words, invocation)
+        return code or _unless_lost(lost, invocation)
     except Interrupted as stop:
         console.error("Interrupted", advice="What was begun has been cleaned up; run the command again.")
         return stop.exit_code
@@ -80,6 +102,17 @@ def run(cli: click.Command, words: Sequence[str], repository: Path) -> int:
         console.error_line("".join(traceback.format_exception(error)).rstrip())
         _report(console, bug, code_of(bug, invocation.verb), as_json=invocation.json)
         return bug.codes.others
+
+
+def _unless_lost(lost: list[str], invocation: Invocation) -> int:
+    """0, unless all that the command was for is its output, and that did not arrive."""
+    if lost and invocation.verb not in _WORKING:
+        raise OperationFailed(
+            "The output is not complete",
+            why=lost[0],
+            advice="Make room where it is written to, and run the command again.",
+        )
+    return 0
 
 
 def _run(cli: click.Command, words: Sequence[str], invocation: Invocation) -> int:
@@ -148,14 +181,42 @@ def _signals(console: Any) -> Generator[None]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def _undisturbed() -> Generator[None]:
-    """A reader that went away (`| head`) ends the output, not the work; Python must not complain about it at exit."""
+def _open_streams() -> None:
+    """Give a process that was started without standard streams empty ones.
+
+    Otherwise the next file that is opened, such as a snapshot's, takes the number of one, and whoever prints writes into it.
+    """
+    for number in range(3):
+        if not _is_open(number):
+            os.open(os.devnull, os.O_RDWR)  # The lowest free number is this one.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - it stays open as long as the process
+
+
+def _is_open(descriptor: int) -> bool:
     try:
-        yield
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Generator[list[str]]:
+    """A reader that went away (`| head`) ends the output, not the work; Python must not complain about it at exit.
+
+    Yields:
+        Empty at first; in the end, why output was lost that somebody still waits for: a full disk, not a reader who left.
+    """
+    lost: list[str] = []
+    try:
+        yield lost
     finally:
         try:
-            sys.stdout.flush()
-        except OSError:
+            sys.stdout.flush()  # What could not be written before is still in its buffer, and fails again.
+        except OSError as error:
+            if error.errno not in {errno.EPIPE, errno.EBADF}:
+                lost.append(error.strerror or str(error))
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
