@@ -50,7 +50,12 @@ class ServerCopies:
         """Start making a snapshot; the note of it is durable before the server is asked.
 
         The future raises what `Server.create_snapshot` raises.
+
+        Raises:
+            NotWritable, InsufficientSpace: the note could not be written, or the disk is not the one of before.
         """
+        if self._backup_id:
+            self._ports.directory.require_unfinished(self._backup_id)
         server = self._ports.server
         intent = SnapshotIntent(
             server_url=server.url,

@@ -245,6 +245,19 @@ class BackupDirectory:
         ids = (_id_in(name, pattern) for name in self._names() for pattern in patterns)
         return {backup_id for backup_id in ids if backup_id is not None}
 
+    def require_unfinished(self, backup_id: BackupId) -> None:
+        """Go on only while the backup that is being written is there: where it is gone, the disk it was on is too.
+
+        Raises:
+            NotWritable: it is gone. What lies under an unmounted disk must not be written to in its place.
+        """
+        if not (self.root / partial_name(backup_id)).is_dir():
+            raise NotWritable(
+                f"{self.root} is no longer the directory that the backup was begun in",
+                why="the disk was unmounted, or the directory was deleted or replaced",
+                advice="Make sure that the disk is mounted, then run the command again.",
+            )
+
     def remove(self, backup: StoredBackup, lock: DirectoryLock) -> None:
         """Delete a backup of this directory: it stops being one in a single step, then its files go.
 
