@@ -27,10 +27,11 @@ from qdrant_backup.operations.levels import remember
 from qdrant_backup.operations.open_journal import refuse_open_journal
 from qdrant_backup.operations.restore_text import restore_text
 from qdrant_backup.operations.selection import select
+from qdrant_backup.operations.takeover import tell_of_dead_run
 from qdrant_backup.operations.transfer import Transfer
 from qdrant_backup.storage.catalogue import Level
-from qdrant_backup.storage.files import free_bytes
 from qdrant_backup.storage.drills import scratch_on
+from qdrant_backup.storage.files import free_bytes
 from qdrant_backup.storage.lock import DirectoryLock
 
 if TYPE_CHECKING:
@@ -140,7 +141,6 @@ def survey(request: BackupRequest, ports: Ports) -> Facts:
     return Facts(identity, found, server.aliases(), _last_sizes(ports), free_bytes(ports.directory.root))
 
 
-def _found(ports: Ports, name: CollectionName) -> Found:
 def _ordinary(listed: Sequence[CollectionName], request: BackupRequest, ports: Ports) -> Sequence[CollectionName]:
     """What is listed, without what a killed drill left: nobody wants that back who has not named it."""
     left = scratch_on(ports.server.url, ports.directory.root, ports.clock) & set(listed)
@@ -150,6 +150,7 @@ def _ordinary(listed: Sequence[CollectionName], request: BackupRequest, ports: P
     return [name for name in listed if name not in left]
 
 
+def _found(ports: Ports, name: CollectionName) -> Found:
     info = ports.server.collection(name)
     return Found(info, ports.server.replicas(name), ports.server.estimated_bytes(name))
 
@@ -190,6 +191,7 @@ def backup(request: BackupRequest, ports: Ports) -> BackupReport:
     started = ports.clock.now()
     decided = plan(survey(request, ports))
     with DirectoryLock(ports.directory.root, ports.clock, "backup") as lock:
+        tell_of_dead_run(ports, lock)
         ports.directory.sweep(lock)
         refuse_open_journal(ports, [found.name for found in decided.collections])
         remove_left_behind(ports)

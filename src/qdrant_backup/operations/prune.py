@@ -20,6 +20,7 @@ from qdrant_backup.operations.anomaly import suspects
 from qdrant_backup.operations.expiry import expire_safety
 from qdrant_backup.operations.listing import listed
 from qdrant_backup.operations.open_journal import refuse_open_journal
+from qdrant_backup.operations.takeover import tell_of_dead_run
 from qdrant_backup.storage.catalogue import CatalogueFile
 from qdrant_backup.storage.lock import DirectoryLock
 from qdrant_backup.storage.verify import check_files
@@ -194,6 +195,7 @@ def prune(ports: Ports, decided: PrunePlan) -> Pruned:
         NotWritable: a backup could not be deleted; the ones before it are gone.
     """
     with DirectoryLock(ports.directory.root, ports.clock, "prune") as lock:
+        tell_of_dead_run(ports, lock)
         refuse_open_journal(ports)
         _wait_for_a_person(ports)
         ports.directory.sweep(lock)
