@@ -29,7 +29,7 @@ EXITS = "cli/exits.py"
 CLOCK = "clock.py"
 FACES = ("cli/", "dashboard/")
 # The engine may panic in ways that derive from BaseException, so the processes it runs in are houses of their own.
-ENGINE_PROCESSES = frozenset({"engine/child.py", "engine/halves.py", "engine/rest/__main__.py"})
+ENGINE_PROCESSES = frozenset({"engine/child.py", "engine/halves.py", "engine/nursery.py", "engine/rest/__main__.py"})
 BROAD_PLACES = frozenset(
     {EXITS, "engine/child.py", "engine/halves.py", "engine/rest/opened.py", "engine/rest/shards.py"}
 )

@@ -8,5 +8,6 @@ engine.Engine(scratch=..., silence_s=..., headroom_bytes=..., halve_from_bytes=.
 opened.Openings(root, most_bytes=..., silence_s=..., headroom_bytes=...)
     .served(wanted, api_key=..., ...) -> context manager of `Opened`: a read-only server on opened snapshots; `cache.py` keeps them
 child           the child process itself; `wire.py` is what it and `parent.py` say to each other
+nursery         what children are forked from on Linux; `forked.py` is its other side
 rest            the embedded server
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import importlib.util
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
+from qdrant_backup.engine.forked import CAN_FORK, Forked, fork
 from qdrant_backup.engine.wire import LARGEST_FRAME_BYTES, Alive, Answer, Done, Failed, Job, frame_head
 
 if TYPE_CHECKING:
@@ -48,7 +50,10 @@ def _environment() -> dict[str, str]:
     return {"SYSTEMROOT": os.path.expandvars("%SYSTEMROOT%")}
 
 
-def _spawn() -> subprocess.Popen[bytes]:
+def _spawn() -> subprocess.Popen[bytes] | Forked:
+    if CAN_FORK:
+        with contextlib.suppress(OSError):
+            return fork(_import_paths())
     command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, *_import_paths()]
     return subprocess.Popen(
         command,

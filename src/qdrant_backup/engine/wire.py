@@ -9,6 +9,7 @@ The child has read hostile input with a large native library. Nothing it says is
 
 from __future__ import annotations
 
+import struct
 from typing import Any, Literal
 
 import msgspec
@@ -16,8 +17,10 @@ import msgspec
 from qdrant_backup.archive.report import ArchiveReport, SegmentReport, ShardReport
 
 __all__ = [
+    "END",
     "FRAME_HEAD_BYTES",
     "LARGEST_FRAME_BYTES",
+    "PID",
     "Alive",
     "Answer",
     "Done",
@@ -35,6 +38,11 @@ __all__ = [
 
 FRAME_HEAD_BYTES = 4
 LARGEST_FRAME_BYTES = 1 << 20
+
+PID = struct.Struct("<q")
+"""What the nursery says of a child first: its process id."""
+END = struct.Struct("<i")
+"""And at last: its exit code, or a signal's number as a negative one."""
 
 FailureKind = Literal["damaged", "unreadable", "space", "input-output", "bug", "port"]
 
