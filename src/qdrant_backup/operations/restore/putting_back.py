@@ -97,16 +97,33 @@ def put_back(
         mend_indexes(session, name, earlier.payload_schema, exactly=True)
         return PutBack(Outcome.UNTOUCHED, judged)
     note = before_losing(judged) if now.info is not None and not data_intact else ""
-    return _replace(session, name, earlier, now, note)
+    return _replace(session, name, earlier, _Found(now, judged), note)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What stands there before it is put back."""
+
+    live: Live
+    judged: Judged
+
+    @property
+    def may_be_dropped(self) -> bool:
+        """Whether dropping it surely loses nothing of value: it is broken, or its content is known to be another.
+
+        What nobody could read may be the very content that is wanted. A server whose disk is full can neither make the
+        snapshot that would prove it nor take the upload that would replace it.
+        """
+        return self.live.info is None or bool(self.judged.content)
 
 
 def _is_intact(session: Session, name: CollectionName, earlier: Earlier, now: Live, judged: Judged) -> bool:
     prior = earlier.prior
     if now.info is None:
         return False
-    if prior.content:
+    if prior.content and judged.content:
         return judged.content == prior.content
-    # Nobody could judge the content then: that no segment has a later version is the next best proof.
+    # Nobody could judge the content then or can now: that no segment has a later version is the next best proof.
     return prior.versions is not None and fingerprint(session.ports, name) == prior.versions
 
 
@@ -118,7 +135,8 @@ def _remove(session: Session, name: CollectionName, now: Live, before_losing: Ca
     return PutBack(Outcome.GONE, note=note)
 
 
-def _replace(session: Session, name: CollectionName, earlier: Earlier, now: Live, note: str) -> PutBack:
+def _replace(session: Session, name: CollectionName, earlier: Earlier, found: _Found, note: str) -> PutBack:
+    now = found.live
     if earlier.archive is None:
         raise CollectionFailed(
             f"{name} cannot be put back",
@@ -131,9 +149,11 @@ def _replace(session: Session, name: CollectionName, earlier: Earlier, now: Live
         try:
             return PutBack(Outcome.PREVIOUS, _uploaded(session, name, earlier, earlier.archive), note)
         except QdrantBackupError:
-            # What stands there may be what the upload fails on: once more, from nothing.
             settle(session.ports, name)
             now = look(session.ports, name)
+            if now.info is not None and not found.may_be_dropped:
+                raise
+            # What stands there may be what the upload fails on: once more, from nothing.
     if now.exists:
         drop(session, name)
     return PutBack(Outcome.PREVIOUS, _uploaded(session, name, earlier, earlier.archive), note)
