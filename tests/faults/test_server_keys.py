@@ -9,9 +9,7 @@ import pytest
 
 from faults.harness.case import REAL, Case
 from faults.harness.play import play
-from faults.harness.scene import Scene
-from faults.harness.worlds import NAME, changed, one_changed
-from support.restoring import path_of, points_of
+from faults.harness.worlds import NAME, lost_points, one_changed
 from support.servers import API_KEY, READ_ONLY_API_KEY, RunningServer, start_real
 from support.tokens import collection_token, token
 
@@ -29,15 +27,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
     made = start_real(tmp_path_factory.mktemp("guarded"), settings={"QDRANT__SERVICE__JWT_RBAC": "true"})
     yield made
     made.stop()
-
-
-def lost_points(scene: Scene) -> None:
-    """A collection whose backup has two points more, another that nobody restores, and an alias."""
-    scene.lab.make(NAME, points_of(20), indexes={"group": "keyword"})
-    scene.lab.make("other", points_of(4, seed=9))
-    scene.lab.alias("talk", NAME)
-    changed(scene)
-    scene.lab.call("POST", path_of(NAME, "points/delete?wait=true"), {"points": [1, 3]})
 
 
 KEYS: dict[str, str | None] = {

@@ -130,7 +130,7 @@ def _state(scene: Scene) -> dict[str, Any]:
 
 def _not_recoverable(scene: Scene, before: Before, lost: list[str], said: str) -> Iterator[str]:
     """What could not be put back: the report says NOT RESTORED, and once the cause is gone `undo` brings it back."""
-    if "NOT RESTORED" not in said:
+    if "NOT RESTORED" not in said and "could not be taken back" not in said:
         yield f"{', '.join(lost)}: neither what it was nor what it should become, and nobody says NOT RESTORED"
     ran = scene.without_faults().inside("undo", "--yes")
     if ran.code != 0:

@@ -6,7 +6,7 @@ from faults.harness.scene import Scene
 from support.restoring import path_of, plain_config, points_of
 from support.stored import published
 
-__all__ = ["FIVE", "NAME", "changed", "five_changed", "one_backup", "one_changed"]
+__all__ = ["FIVE", "NAME", "changed", "five_changed", "lost_points", "one_backup", "one_changed"]
 
 NAME = "discussions"
 FIVE = ("a-first", "b-second", "c-third", "d-fourth", "e-fifth")
@@ -40,6 +40,15 @@ def one_changed(scene: Scene) -> None:
     changed(scene, NAME)
     scene.lab.call("DELETE", path_of(NAME, "index", "rank?wait=true"))
     scene.lab.alias("talk", "other")
+
+
+def lost_points(scene: Scene) -> None:
+    """A collection whose backup has two points more, another that nobody restores, and an alias."""
+    scene.lab.make(NAME, points_of(20), indexes={"group": "keyword"})
+    scene.lab.make("other", points_of(4, seed=9))
+    scene.lab.alias("talk", NAME)
+    changed(scene)
+    scene.lab.call("POST", path_of(NAME, "points/delete?wait=true"), {"points": [1, 3]})
 
 
 def five_changed(scene: Scene) -> None:
