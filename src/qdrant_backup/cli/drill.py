@@ -11,7 +11,7 @@ from qdrant_backup.cli.lines import aside
 from qdrant_backup.cli.looking import collection_option, filter_option
 from qdrant_backup.cli.options import json_option, settings_options
 from qdrant_backup.cli.tables import table
-from qdrant_backup.cli.wiring import Wiring
+from qdrant_backup.cli.wiring import Wiring, without_secrets
 from qdrant_backup.errors import UsageError
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _asked(questions: tuple[str, ...], flags: dict[str, Any]) -> list[Asked]:
     for words in questions:
         vector = None
         if command:
-            vector = embedded_by_command(command, words)
+            vector = embedded_by_command(command, words, environment=without_secrets())
         elif url:
             vector = embedded_by_url(url, words, model=flags["embed_model"])
         asked.append(Asked(words=words, vector=vector, **shared))

@@ -6,6 +6,7 @@ Commands are loaded when they are called: `--version` and `--help` must not pay 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -85,5 +86,8 @@ def main(arguments: Sequence[str] | None = None, *, repository: str | None = Non
     """
     from qdrant_backup.cli.exits import run
 
+    # What is written asks for private modes itself; this is for the directories above it, and for what programs that we
+    # start write.
+    os.umask(0o077)
     words = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(run(cli, words, Path(repository) if repository else Path.cwd()))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from qdrant_backup.cli.wiring import without_secrets
 from qdrant_backup.errors import UsageError
 from qdrant_backup.operations.looking.embedding import embedded_by_command, embedded_by_url
 from qdrant_backup.operations.looking.filters import parse_filters
@@ -62,7 +63,7 @@ def question_from(words: str | None, flags: dict[str, Any]) -> Question:
         raise UsageError("there is nothing to search for", why="give WORDS, --filter or --like", advice=_EXAMPLE)
     vector = None
     if words and command:
-        vector = embedded_by_command(command, words)
+        vector = embedded_by_command(command, words, environment=without_secrets())
     elif words and url:
         vector = embedded_by_url(url, words, model=flags["embed_model"])
     by_words = words if vector is None or hybrid else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qdrant_backup.cli.console import Console
 from qdrant_backup.cli.options import flag_texts
 from qdrant_backup.errors import UsageError
-from qdrant_backup.settings import Layer, from_toml, resolve
+from qdrant_backup.settings import VARIABLES, Layer, from_toml, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qdrant_backup.settings import Settings
     from qdrant_backup.storage.directory import BackupDirectory
 
-__all__ = ["Wiring", "read_secret"]
+__all__ = ["Wiring", "read_secret", "without_secrets"]
 
 SETTINGS_FILE = "qdrant-backup.toml"
 SCRATCH = ".scratch"
@@ -196,3 +196,9 @@ def read_secret(path: str) -> str:
             return file.read(_LARGEST_SECRET_BYTES).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the key file {path} cannot be read", why=str(error)) from None
+
+
+def without_secrets() -> dict[str, str]:
+    """The environment for a program of the user's: all of it but our keys, which are not that program's business."""
+    secret = {variable.name for variable in VARIABLES if variable.secret}
+    return {name: text for name, text in os.environ.items() if name not in secret}

@@ -18,7 +18,7 @@ from qdrant_backup.qdrant.http import Http, Patience
 from qdrant_backup.qdrant.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["embedded_by_command", "embedded_by_url", "vector_in"]
 
@@ -53,12 +53,15 @@ def vector_in(answer: Any, source: str) -> list[float]:
     return usable
 
 
-def embedded_by_command(command: str, text: str, *, longest_s: float = LONGEST_S) -> list[float]:
+def embedded_by_command(
+    command: str, text: str, *, environment: Mapping[str, str] | None = None, longest_s: float = LONGEST_S
+) -> list[float]:
     """What a command prints for a text on its standard input: a JSON array of numbers.
 
     Args:
         command: the program and its arguments, quoted as in a shell; no shell runs it.
         text: the question.
+        environment: what it finds as its own; this process's when left out.
         longest_s: when it is killed.
 
     Raises:
@@ -73,7 +76,9 @@ def embedded_by_command(command: str, text: str, *, longest_s: float = LONGEST_S
     if not words:
         raise UsageError(f"{name} is empty")
     try:
-        running = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        running = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        )
     except OSError as error:
         raise UsageError(
             f"{name} {command!r} cannot be run",
