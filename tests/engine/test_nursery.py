@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,6 +86,22 @@ def test_each_job_has_a_process_of_its_own_from_the_same_nursery(
             sink.finish()
     assert is_gone(one.pid)
     assert is_gone(two.pid)
+    assert not is_gone(nursery())
+
+
+def test_every_thread_that_waits_for_a_child_learns_its_end(nursery: Callable[[], int]) -> None:
+    child = forked.fork(parent._import_paths())
+    codes: list[int] = []
+    waiting = [threading.Thread(target=lambda: codes.append(child.wait()), daemon=True) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    assert child.poll() is None
+    child.kill()
+    for thread in waiting:
+        thread.join(LONG_S)
+    assert codes == [-signal.SIGKILL] * 3
+    for stream in (child.stdin, child.stdout, child.stderr):
+        stream.close()
     assert not is_gone(nursery())
 
 

@@ -51,6 +51,7 @@ class Forked:
         self._line = line
         self._code: int | None = None
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
 
     def poll(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
@@ -60,10 +61,19 @@ class Forked:
             return None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code once it has ended; for one thread. Raises TimeoutExpired.
+        """Its exit code once it has ended; for any thread. Raises TimeoutExpired.
 
         When the nursery has died nobody can say, and it is killed.
         """
+        # The end is said once: of two threads that listen, the second would wait for ever.
+        if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
+            raise subprocess.TimeoutExpired("the engine's child", timeout or 0)
+        try:
+            return self._end(timeout)
+        finally:
+            self._turn.release()
+
+    def _end(self, timeout: float | None) -> int:
         if self._code is None:
             self._line.settimeout(timeout)
             try:
