@@ -7,7 +7,7 @@ import errno
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -102,6 +102,8 @@ def run(cli: click.Command, words: Sequence[str], repository: Path) -> int:
         console.error_line("".join(traceback.format_exception(error)).rstrip())
         _report(console, bug, code_of(bug, invocation.verb), as_json=invocation.json)
         return bug.codes.others
+    finally:
+        _let_go(sys.stderr)
 
 
 def _unless_lost(lost: list[str], invocation: Invocation) -> int:
@@ -213,10 +215,19 @@ def _undisturbed() -> Generator[list[str]]:
     try:
         yield lost
     finally:
-        try:
-            sys.stdout.flush()  # What could not be written before is still in its buffer, and fails again.
-        except OSError as error:
-            if error.errno not in {errno.EPIPE, errno.EBADF}:
-                lost.append(error.strerror or str(error))
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        lost += _let_go(sys.stdout)
+
+
+def _let_go(stream: TextIO) -> list[str]:
+    """Write what is left in a stream's buffer, or throw it away, so that Python does not end with 120 on its account.
+
+    Returns:
+        Why it could not be written, where somebody still waits for it.
+    """
+    try:
+        stream.flush()  # What could not be written before is still in the buffer, and fails again.
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return [] if error.errno in {errno.EPIPE, errno.EBADF} else [error.strerror or str(error)]
+    return []
