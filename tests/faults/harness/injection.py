@@ -40,7 +40,7 @@ class Injection:
         speed = [] if "signal=" in self.fault else ["--seccomp-bpf"]
         faults = ["-e", f"inject={self.calls}:{self.fault}"] if self.fault else []
         return [
-            "strace", "-f", *speed, "-y", "-qq", "-e", "signal=none", "-o", os.fspath(log), *paths,
+            "strace", "-f", *speed, "-y", "-qq", "-e", "signal=SIGKILL", "-o", os.fspath(log), *paths,
             "-e", f"trace={seen}", *faults, *program,
         ]  # fmt: skip
 
