@@ -190,6 +190,7 @@ def test_a_name_taken_meanwhile_is_not_published_over(tmp_path: Path) -> None:
     assert list((tmp_path / ID).iterdir()) == []
 
 
+@pytest.mark.fault("D10")
 def test_a_backup_directory_that_goes_away_is_not_made_again(tmp_path: Path) -> None:
     root = tmp_path / "disk"
     with BackupDirectory(root).begin(ID) as partial:
@@ -201,6 +202,7 @@ def test_a_backup_directory_that_goes_away_is_not_made_again(tmp_path: Path) -> 
     assert not root.exists()
 
 
+@pytest.mark.fault("D02")
 @pytest.mark.parametrize("step", ["fsync", "write", "open", "unlink", "rename"])
 def test_no_room_at_any_step_of_publishing_leaves_the_earlier_backups_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
@@ -239,6 +241,7 @@ def test_no_room_at_any_step_of_publishing_leaves_the_earlier_backups_and_no_oth
     assert check_files(earlier) == []
 
 
+@pytest.mark.fault("D09")
 def test_all_is_durable_before_the_name_and_the_name_before_we_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

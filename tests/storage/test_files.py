@@ -90,6 +90,7 @@ def test_a_planted_link_is_not_written_through(tmp_path: Path) -> None:
     assert (tmp_path / "victim").read_bytes() == b"old"
 
 
+@pytest.mark.fault("D05")
 def test_short_writes_and_eagain_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     calls = 0
@@ -117,6 +118,7 @@ def test_a_filesystem_that_never_takes_a_byte_ends_in_an_error(tmp_path: Path, m
         monkeypatch.undo()
 
 
+@pytest.mark.fault("D06")
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_no_room_names_the_filesystem_and_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
@@ -128,6 +130,7 @@ def test_no_room_names_the_filesystem_and_the_file(
         monkeypatch.undo()
 
 
+@pytest.mark.fault("D07")
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM])
 def test_what_cannot_be_written_is_named_with_the_systems_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
@@ -139,6 +142,7 @@ def test_what_cannot_be_written_is_named_with_the_systems_reason(
         monkeypatch.undo()
 
 
+@pytest.mark.fault("D06")
 @posix_only
 def test_a_limit_on_file_sizes_is_reported_as_no_space(tmp_path: Path) -> None:
     script = (
@@ -156,6 +160,7 @@ def test_a_limit_on_file_sizes_is_reported_as_no_space(tmp_path: Path) -> None:
     assert "single files" in done.stdout
 
 
+@pytest.mark.fault("D03")
 def test_a_failed_fsync_is_reported_and_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
@@ -203,6 +208,7 @@ def test_a_file_in_place_of_a_directory_is_named(tmp_path: Path) -> None:
         make_private_directory(tmp_path / "f" / "below", parents=True)
 
 
+@pytest.mark.fault("D10")
 def test_a_missing_parent_is_not_made_below_the_backup_directory(tmp_path: Path) -> None:
     with pytest.raises(NotWritable):
         make_private_directory(tmp_path / "gone" / "d")
@@ -274,6 +280,7 @@ def test_reading_below_leaves_no_descriptor_open(tmp_path: Path) -> None:
     assert again == lowest
 
 
+@pytest.mark.fault("D04")
 def test_a_disk_that_fails_while_it_is_read_is_an_integrity_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

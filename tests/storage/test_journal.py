@@ -112,6 +112,7 @@ def test_a_closed_journal_is_a_record_and_no_journal(tmp_path: Path, clock: Cloc
     assert file.records() == [record]
 
 
+@pytest.mark.fault("P09")
 def test_the_last_restore_is_the_last_begun_even_when_the_clock_went_back(tmp_path: Path, clock: Clock) -> None:
     file = JournalFile(tmp_path, clock)
     file.close(file.begin(journal_of("zzz")))

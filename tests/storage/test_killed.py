@@ -81,6 +81,8 @@ print(nth)
 '''
 
 
+@pytest.mark.fault("P03")
+@pytest.mark.fault("P01")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_a_backup_killed_before_any_system_call_leaves_the_old_set_or_the_new_one(tmp_path: Path) -> None:
     tests = Path(__file__).resolve().parents[1]

@@ -54,6 +54,7 @@ def hold(root: Path) -> subprocess.Popen[str]:
     return child
 
 
+@pytest.mark.fault("P06")
 def test_a_second_run_is_refused_with_the_first_ones_name(tmp_path: Path, clock: Clock) -> None:
     with hold(tmp_path) as child:
         with pytest.raises(Locked) as caught:
@@ -63,6 +64,7 @@ def test_a_second_run_is_refused_with_the_first_ones_name(tmp_path: Path, clock:
     assert f"process {child.pid}" in caught.value.why
 
 
+@pytest.mark.fault("P08")
 def test_the_lock_of_a_killed_run_is_taken_over_and_said_so(tmp_path: Path, clock: Clock) -> None:
     with hold(tmp_path) as child:
         child.kill()
@@ -78,6 +80,7 @@ def test_an_orderly_end_leaves_nobody_to_take_over_from(tmp_path: Path, clock: C
         assert lock.taken_over is None
 
 
+@pytest.mark.fault("P08")
 @pytest.mark.parametrize(
     "content",
     [b"", b"garbage\xff", b'{"pid": 1, "host": "elsewhere", "command": "x", "started_at": "2030-01-01T00:00:00Z"}'],
@@ -88,6 +91,7 @@ def test_what_stands_in_the_file_decides_nothing(tmp_path: Path, clock: Clock, c
         assert lock.still_held()
 
 
+@pytest.mark.fault("P06")
 def test_four_processes_never_hold_it_together(tmp_path: Path) -> None:
     (tmp_path / "number").write_text("0")
 
@@ -119,6 +123,7 @@ def replace_directory(root: Path) -> None:
     root.mkdir()
 
 
+@pytest.mark.fault("P08")
 @pytest.mark.parametrize("lose", [lose_file, replace_file, replace_directory])
 def test_a_lost_lock_stops_the_next_destructive_step(tmp_path: Path, clock: Clock, lose: Any) -> None:
     root = tmp_path / "backups"
@@ -140,6 +145,7 @@ def test_a_lock_given_back_is_not_held(tmp_path: Path, clock: Clock) -> None:
         pass
 
 
+@pytest.mark.fault("P08")
 def test_a_lock_file_replaced_while_it_is_taken_is_taken_again(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ def interrupted(line: CommandLine, number: int, happened: Callable[[], bool]) ->
     return line.ended(process)
 
 
+@pytest.mark.fault("P04")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_run_that_is_stopped_in_a_download_leaves_nothing(
     embedded: Lab, tmp_path: Path, relay_to: Relaying, number: int, code: int
@@ -44,6 +45,7 @@ def test_a_run_that_is_stopped_in_a_download_leaves_nothing(
     assert embedded.left_on_server() == []
 
 
+@pytest.mark.fault("P04")
 def test_a_run_that_is_stopped_while_the_server_makes_the_snapshot_removes_it(
     embedded: Lab, tmp_path: Path, relay_to: Relaying
 ) -> None:
@@ -57,6 +59,7 @@ def test_a_run_that_is_stopped_while_the_server_makes_the_snapshot_removes_it(
     assert embedded.left_on_server() == []
 
 
+@pytest.mark.fault("P01")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_whenever_runs_are_killed_the_next_one_is_whole_and_nothing_is_left(
     server: RunningServer, lab: Lab, tmp_path: Path, relay_to: Relaying, seed: int

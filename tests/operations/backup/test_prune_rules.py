@@ -52,6 +52,7 @@ def test_older_than_the_days_to_keep_goes_and_younger_stays() -> None:
     assert gone(listed(1), listed(6.9), listed(7.1), listed(30)) == [2, 3]
 
 
+@pytest.mark.fault("P10")
 def test_the_newest_good_one_stays_however_old() -> None:
     assert gone(listed(400), listed(500)) == [1]
 
@@ -68,6 +69,7 @@ def test_each_server_keeps_its_newest() -> None:
     assert gone(listed(1, host="a"), listed(20, host="b"), listed(30, host="a")) == [2]
 
 
+@pytest.mark.fault("P10")
 def test_a_damaged_one_counts_for_nothing_and_is_left_to_look_at() -> None:
     assert gone(listed(1, whole=False), listed(20), listed(30)) == [2]
     assert gone(listed(1), listed(20, whole=False)) == []
@@ -88,6 +90,7 @@ def test_a_pinned_one_stays() -> None:
     assert gone(listed(1), listed(20, pinned="golden"), listed(30)) == [2]
 
 
+@pytest.mark.fault("P09")
 def test_one_that_is_dated_in_the_future_does_not_displace_the_newest_of_now() -> None:
     assert gone(listed(-400), listed(20), listed(30)) == [2]
     assert gone(listed(-400), listed(-0.1)) == []
@@ -131,6 +134,7 @@ def test_with_yes_they_go_and_what_is_not_a_backup_stays(old: CommandLine) -> No
     assert again.json["deleted"] == []
 
 
+@pytest.mark.fault("P10")
 def test_where_the_newest_ones_bytes_are_damaged_the_one_before_stays(old: CommandLine) -> None:
     snapshot = old.backups / "2026-02-05_143052" / "qdrant" / "docs.snapshot"
     snapshot.write_bytes(b"X" + snapshot.read_bytes()[1:])

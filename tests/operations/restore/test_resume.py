@@ -65,6 +65,7 @@ MOMENTS = [
 ]
 
 
+@pytest.mark.fault("P02")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("call", "number", "after"), MOMENTS)
@@ -174,6 +175,7 @@ def test_a_killed_undo_is_resumed_or_undone_as_well(lab: Lab) -> None:
     assert lab.state() == before
 
 
+@pytest.mark.fault("P02")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_kill_between_commit_and_record_loses_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +211,7 @@ lab.restore()
 """
 
 
+@pytest.mark.fault("P02")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1, 2])

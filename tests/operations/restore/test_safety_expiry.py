@@ -63,6 +63,7 @@ def test_it_goes_with_its_record_after_the_days(turned: Lab) -> None:
         turned.undo()
 
 
+@pytest.mark.fault("P09")
 def test_10_a_leap_of_the_clock_expires_nothing(turned: Lab) -> None:
     restored(turned)
     turned.clock.shift = timedelta(days=4000)  # pyright: ignore[reportAttributeAccessIssue]
