@@ -72,7 +72,10 @@ class ServerCopies:
     def _created(self, name: CollectionName, file: IntentFile) -> SnapshotDescription:
         # A server names a snapshot by the second, and overwrites one of the same second: that one may be the user's.
         if any(self._is_recent(existing) for existing in file.intent.existing):
-            self._ports.clock.sleep(_SECOND_S)
+            clock = self._ports.clock
+            until = clock.monotonic() + _SECOND_S
+            while clock.monotonic() < until:
+                clock.sleep(_SECOND_S)
         snapshot = self._ports.server.create_snapshot(name)
         # With its name in the note a run that is killed from now on leaves no doubt whose it is. A disk that is too full
         # for that is no reason to lose sight of the snapshot here: then it must still be removed.
