@@ -1,7 +1,10 @@
-"""Brings the collections of a plan into a backup, three of them on their way at any moment.
+"""Brings the collections of a plan into a backup, several of them on their way at any moment.
 
-While one collection's bytes arrive, the server makes the next one's snapshot and the engine's child digests the last
-one's points. What is reported is reported in the plan's order.
+While one collection's bytes arrive, the server makes the next ones' snapshots, the last one's file becomes durable and
+the engine's child digests its points. What is reported is reported in the plan's order.
+
+A server takes about a second for a snapshot however small it is, so it makes up to three of small collections at once;
+of large ones it makes one while one is downloaded: more would only take its disk and slow down who works on it.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from typing import TYPE_CHECKING
 from qdrant_backup.errors import CollectionFailed, CollectionMissing, ServerRefused
 from qdrant_backup.layout import digest_path, snapshot_path
 from qdrant_backup.manifest import Skipped
+from qdrant_backup.operations.aside import aside
 from qdrant_backup.operations.capture import Capture, Places
 from qdrant_backup.operations.copies import ServerCopies
 from qdrant_backup.operations.events import CollectionBackedUp, CollectionBegun, CollectionSkipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
     from datetime import datetime
 
     from qdrant_backup.errors import OperationFailed
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Taken", "Transfer"]
 
+_MOST_AHEAD = 3
+_AHEAD_BYTES = 256 << 20
 _PERHAPS_VANISHED = (CollectionMissing, CollectionFailed, ServerRefused)
 
 
@@ -56,6 +63,7 @@ class _OnTheWay:
     found: Found
     file: DurableFile
     capture: Capture
+    stored: Future[None] | None = None
 
 
 class Transfer:
@@ -83,17 +91,21 @@ class Transfer:
                 self._run(collections, copies)
             finally:
                 while self._open:
-                    self._open.popleft().capture.close()
+                    left = self._open.popleft()
+                    if left.stored is not None:
+                        left.stored.exception()  # Nobody may take the file away from under the other thread.
+                    left.capture.close()
         return Taken(tuple(self._captured), tuple(self._skipped))
 
     def _run(self, collections: Sequence[Found], copies: ServerCopies) -> None:
-        ahead = self._begin(collections[0], copies) if collections else None
-        for following in [*collections[1:], None]:
-            current = ahead
-            ahead = self._begin(following, copies) if following else None
-            if current is None:
-                continue
-            if self._transferred(current):
+        waiting = deque(collections)
+        ahead: deque[_OnTheWay] = deque()
+        while waiting or ahead:
+            while waiting and _has_room(ahead, waiting[0]):
+                begun = self._begin(waiting.popleft(), copies)
+                if begun is not None:
+                    ahead.append(begun)
+            if ahead and self._transferred(ahead.popleft()):
                 self._conclude(keep=1)
         self._conclude(keep=0)
 
@@ -116,7 +128,7 @@ class Transfer:
         except _PERHAPS_VANISHED as error:
             self._skip(current, error)
             return False
-        current.file.close()
+        current.stored = aside(current.file.close, f"fsync of {current.found.name}")
         return True
 
     def _skip(self, coming: _OnTheWay, error: OperationFailed) -> None:
@@ -137,9 +149,11 @@ class Transfer:
 
     def _conclude(self, keep: int) -> None:
         """Wait for the digests of all transferred collections but the last `keep`, and those not yet transferred."""
-        while len([coming for coming in self._open if coming.file.closed]) > keep:
+        while len([coming for coming in self._open if coming.stored is not None]) > keep:
             done = self._open.popleft()
             try:
+                if done.stored is not None:
+                    done.stored.result()
                 captured = done.capture.conclude()
             finally:
                 done.capture.close()
@@ -154,3 +168,11 @@ class Transfer:
         self._ports.tell(
             CollectionBackedUp(name, captured.records, captured.size_bytes, unverified=captured.unverified)
         )
+
+
+def _has_room(ahead: Sequence[_OnTheWay], found: Found) -> bool:
+    """Whether the server may begin on one more: two are always on their way, a third when all of them are small."""
+    if len(ahead) < 2:  # noqa: PLR2004 - the one that is downloaded next, and the one that is made meanwhile
+        return True
+    sizes = (found.estimated_bytes, *(one.found.estimated_bytes for one in ahead))
+    return len(ahead) < _MOST_AHEAD and sum(sizes) <= _AHEAD_BYTES

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from qdrant_backup.clock import SystemClock
@@ -176,7 +177,7 @@ def test_a_named_collection_that_vanishes_fails_the_backup(embedded: Lab) -> Non
 def test_a_snapshot_without_all_shards_is_refused(embedded: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded.make("docs", points_of(10))
     (replica,) = embedded.server.replicas(CollectionName("docs"))
-    both = (replica, dataclasses.replace(replica, shard_id=1))
+    both = (replica, msgspec.structs.replace(replica, shard_id=1))
     monkeypatch.setattr(embedded.server, "replicas", lambda _: both)
     with pytest.raises(IntegrityFailed, match="1 of 2 shards"):
         embedded.back_up()
