@@ -13,7 +13,7 @@ import pytest
 from qdrant_backup.errors import AccessDenied, ConnectionFailed, IntegrityFailed, NotWritable, ServerRefused
 from qdrant_backup.qdrant.server import Unanswered
 from qdrant_backup.qdrant.upload import Multipart
-from support.relay import Answer, Close, DropReply, Reset, Rule, Stall
+from support.relay import Answer, Close, DropReply, Rate, Reset, Rule, Stall
 from support.scripted import Reply
 
 PATH = "/collections/c%20d/snapshots/upload"
@@ -116,6 +116,15 @@ def test_a_silent_verdict_leaves_the_server_at_work_perhaps(qdrant, relay, conne
     relay.rules.append(Rule(GLOB, Stall(after=0)))
     with pytest.raises(Unanswered, match="silent for 1 s"):
         send(connect(relay.url, silence_s=1.0))
+
+
+def test_what_is_still_on_its_way_when_an_upload_is_given_up_never_arrives(qdrant, relay, connect):
+    qdrant.on(f"POST {PATH}", Reply.result(True))
+    relay.rules.append(Rule(GLOB, Rate(1_000_000, up=True)))
+    with pytest.raises(ConnectionFailed):
+        send(connect(relay.url, silence_s=1.0))
+    relay.wait_until_idle(60)
+    assert not any(request.body.endswith(b"--\r\n") for request in qdrant.requests)
 
 
 def test_a_server_that_takes_nothing_is_given_up(qdrant, relay, connect):

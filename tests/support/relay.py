@@ -105,6 +105,7 @@ class Relay:
         self._upstream_port = upstream_port
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._open = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # Or each answer takes 40 ms longer.
         self.port: int = self._listener.getsockname()[1]
@@ -116,6 +117,13 @@ class Relay:
         self._closed.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def wait_until_idle(self, limit_s: float) -> None:
+        """Wait until nothing is on its way any more; fails when something still is after so long."""
+        deadline = time.monotonic() + limit_s
+        while self._open:
+            assert time.monotonic() < deadline, f"{self._open} conversations still go on"
+            time.sleep(0.05)
 
     def assert_all_fired(self) -> None:
         """Fails when a rule was used less often than it says."""
@@ -132,6 +140,8 @@ class Relay:
 
     def _guarded(self, client: socket.socket) -> None:
         client.settimeout(120)
+        with self._lock:
+            self._open += 1
         try:
             if self._context is not None:
                 client = self._context.wrap_socket(client, server_side=True)
@@ -139,6 +149,9 @@ class Relay:
                 self._serve(client)
         except OSError:
             client.close()
+        finally:
+            with self._lock:
+                self._open -= 1
 
     def _serve(self, client: socket.socket) -> None:
         head, rest = _read_head(client)

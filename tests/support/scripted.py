@@ -8,6 +8,7 @@ A route is `METHOD path` without the query, percent-encoding as sent; what has n
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import socket
@@ -192,7 +193,7 @@ class Junk:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection:
+            with connection, contextlib.suppress(OSError):  # Who hears nonsense may hang up.
                 connection.settimeout(10)
                 connection.recv(65536)
                 connection.sendall(self._words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+import struct
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import urllib3
@@ -15,6 +16,8 @@ from qdrant_backup.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from urllib3.response import HTTPResponse
+
     from qdrant_backup.qdrant.target import Target
 
 __all__ = ["Wire"]
@@ -24,22 +27,39 @@ T = TypeVar("T")
 _KEPT = 4
 
 
+_CUT_OFF, _SEND_ALL = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+
+
 class _PlainConnection(HTTPConnection):
     """Gives sending the same patience as receiving, and notices an answer that comes while the body is being sent.
 
     urllib3 sends under the connect timeout, which is meant for reaching the server and is too short for a slow link.
     A server that refuses an upload answers at once and then resets; whoever keeps sending loses that answer to the
     reset. urllib3 reads the answer after a BrokenPipeError, so that is what an early answer is turned into.
+
+    Until an answer has come, closing resets: otherwise the system would go on sending what it holds of an upload that was
+    given up (megabytes), also after this process was killed, and the server would restore it while nobody looks.
     """
 
     silence_s = 300.0
 
+    def connect(self) -> None:
+        super().connect()
+        _when_closed(self.sock, _CUT_OFF)
+
     def send(self, data: Any) -> None:
         if self.sock is not None:
             self.sock.settimeout(self.silence_s)
+            _when_closed(self.sock, _CUT_OFF)
             if isinstance(self.sock, socket.socket) and select.select([self.sock], [], [], 0)[0]:
                 raise BrokenPipeError
         super().send(data)
+
+    def getresponse(self) -> HTTPResponse:
+        sock = self.sock
+        response = super().getresponse()
+        _when_closed(sock, _SEND_ALL)
+        return response
 
 
 class _TlsConnection(HTTPSConnection):
@@ -47,10 +67,26 @@ class _TlsConnection(HTTPSConnection):
 
     silence_s = 300.0
 
+    def connect(self) -> None:
+        super().connect()
+        _when_closed(self.sock, _CUT_OFF)
+
     def send(self, data: Any) -> None:
         if self.sock is not None:
             self.sock.settimeout(self.silence_s)
+            _when_closed(self.sock, _CUT_OFF)
         super().send(data)
+
+    def getresponse(self) -> HTTPResponse:
+        sock = self.sock
+        response = super().getresponse()
+        _when_closed(sock, _SEND_ALL)
+        return response
+
+
+def _when_closed(sock: socket.socket | None, what: bytes) -> None:
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, what)
 
 
 class Wire:
