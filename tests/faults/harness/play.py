@@ -9,13 +9,18 @@ from faults.harness.case import Case
 from faults.harness.guarantees import CHANGES_SERVER, broken_promises
 from faults.harness.injection import injected
 from faults.harness.scene import Scene, backup_world, restore_world
+from faults.harness.watched import Watched
 from support.servers import RunningServer
 
 __all__ = ["play"]
 
 
-def play(case: Case, server: RunningServer, directory: Path) -> None:
-    """Build the world, let things go wrong, and fail when a promise did not hold or a fault never happened."""
+def play(case: Case, server: RunningServer, directory: Path) -> Watched:
+    """Build the world, let things go wrong, and fail when a promise did not hold or a fault never happened.
+
+    Returns:
+        How the command ended.
+    """
     scene = Scene(server, directory)
     try:
         world = case.world or (restore_world if case.run[0] in CHANGES_SERVER else backup_world)
@@ -32,6 +37,7 @@ def play(case: Case, server: RunningServer, directory: Path) -> None:
         broken = broken_promises(scene, case, before, watched)
         assert not never, f"faults that never happened: {never}; it ended with {watched.ran}"
         assert not broken, "\n".join([*broken, f"exit {watched.ran.code}", watched.ran.out, watched.ran.err])
+        return watched
     finally:
         scene.close()
 
