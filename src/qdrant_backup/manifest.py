@@ -21,7 +21,9 @@ from qdrant_backup.layout import QDRANT_DIRECTORY, safe_relative_path
 __all__ = ["FORMAT", "CollectionEntry", "FileEntry", "Manifest", "ServerEntry", "ShardEntry", "decode", "encode"]
 
 FORMAT = 1
-LONGEST_MANIFEST = 64 << 20
+LONGEST_MANIFEST = 16 << 20
+"""Some 100,000 files. A hostile one of this size takes 400 MB to read (empty lists), and a larger one is neither written nor read."""
+_LARGEST_NUMBER = (1 << 63) - 1
 _CHECKSUM = re.compile(r"[0-9a-f]{64}")
 
 
@@ -169,7 +171,7 @@ def decode(data: bytes, name: str = "manifest.json") -> Manifest:
     if not data.strip():
         raise BackupInvalid(f"{name} is empty", why="a backup's manifest is written last, so this one never finished")
     if len(data) > LONGEST_MANIFEST:
-        raise BackupInvalid(f"{name} has {len(data)} bytes", why="no manifest of ours is that large")
+        raise BackupInvalid(f"{name} has {len(data)} bytes", why=f"no manifest has more than {LONGEST_MANIFEST}")
     try:
         found = msgspec.json.decode(data, type=_Format).format
         if found > FORMAT:
@@ -190,7 +192,14 @@ def decode(data: bytes, name: str = "manifest.json") -> Manifest:
 _KNOWN = frozenset(Manifest.__struct_fields__) - {"unknown"}
 
 
+def _require_counts(where: str, *numbers: int) -> None:
+    for number in numbers:
+        if not 0 <= number <= _LARGEST_NUMBER:
+            raise BackupInvalid(f"{where} makes no sense", why=f"nothing has {number} bytes, points or versions")
+
+
 def _check(manifest: Manifest, name: str) -> None:
+    _require_counts(name, manifest.format)
     for key, entry in manifest.collections.items():
         if key != entry.name:
             raise BackupInvalid(f"{name} lists {entry.name!r} under {key!r}", why="a collection has one name")
@@ -198,13 +207,15 @@ def _check(manifest: Manifest, name: str) -> None:
             safe_relative_path(f"../{entry.snapshot_file}")
         if entry.digest_file:
             safe_relative_path(entry.digest_file)
+        _require_counts(f"{name} about {key!r}", entry.records, entry.size_bytes, entry.points or 0)
         if entry.sha256 and not _CHECKSUM.fullmatch(entry.sha256):
             raise BackupInvalid(f"{name} gives {key!r} the checksum {entry.sha256!r}", why="that is no SHA-256")
     for file in manifest.files:
         safe_relative_path(file.path)
-        if not _CHECKSUM.fullmatch(file.sha256) or file.size_bytes < 0:
+        _require_counts(f"{name} about {file.path!r}", file.size_bytes)
+        if not _CHECKSUM.fullmatch(file.sha256):
             raise BackupInvalid(
-                f"{name} has no usable size and SHA-256 for {file.path!r}", why="both are written for every file"
+                f"{name} has no usable SHA-256 for {file.path!r}", why="one is written for every file"
             )
     for config in manifest.config:
         safe_relative_path(config.path)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qdrant_backup.errors import NotWritable, QdrantBackupError
+from qdrant_backup.errors import NotWritable, OperationFailed, QdrantBackupError
 from qdrant_backup.layout import CHECKSUMS, MANIFEST, backup_name, partial_name, safe_relative_path
-from qdrant_backup.manifest import FileEntry, encode
+from qdrant_backup.manifest import LONGEST_MANIFEST, FileEntry, encode
 from qdrant_backup.model import Checksum
 from qdrant_backup.storage.files import (
     PRIVATE_FILE,
@@ -150,6 +150,7 @@ class PartialBackup:
             NotWritable: a step failed, or a backup of that name has appeared; nothing was published. Only where the last
                 step failed (the parent's fsync) and the name could not be taken back either, the backup is there and whole.
             InsufficientSpace: no room; nothing was published.
+            OperationFailed: its manifest would be larger than anybody reads; nothing was published.
         """
         if any(isinstance(file, DurableFile) and not file.closed for file in self._files.values()):
             msg = "a file of the backup is still open"
@@ -157,8 +158,15 @@ class PartialBackup:
         whole = msgspec.structs.replace(
             manifest, files=self.files, backup_id=self.backup_id, kind="safety" if self.is_safety else manifest.kind
         )
+        data = encode(whole)
+        if len(data) > LONGEST_MANIFEST:
+            raise OperationFailed(
+                "The backup holds too many files for one manifest",
+                why=f"it would have {len(data)} bytes, and more than {LONGEST_MANIFEST} are not read again",
+                advice="Leave out --include-logs, or back up fewer collections at once with --collection.",
+            )
         self._fsync_directories()
-        entry = self.write(MANIFEST, encode(whole))
+        entry = self.write(MANIFEST, data)
         lines = [f"{file.sha256}  {file.path}\n" for file in [entry, *whole.files]]
         self.write(CHECKSUMS, "".join(lines).encode())
         self._disown()
