@@ -15,7 +15,7 @@ import msgspec
 from qdrant_backup import __version__
 from qdrant_backup.errors import ConfigFailed, InsufficientSpace, QdrantBackupError
 from qdrant_backup.layout import RESTORE_TEXT, backup_id_at, digest_path, snapshot_path
-from qdrant_backup.manifest import FORMAT, CollectionEntry, Manifest, ServerEntry, ShardEntry
+from qdrant_backup.manifest import FORMAT, CollectionEntry, Manifest, ServerEntry, ShardEntry, Skipped
 from qdrant_backup.model import human_size, utc_text
 from qdrant_backup.operations.anomaly import compare_with_previous
 from qdrant_backup.operations.capture import Found
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from qdrant_backup.manifest import Skipped
     from qdrant_backup.model import CollectionName, ServerIdentity
     from qdrant_backup.operations.capture import Captured
     from qdrant_backup.operations.config_files import ConfigOutcome
@@ -223,7 +222,13 @@ def _carry_out(request: BackupRequest, decided: BackupPlan, started: datetime, p
             ports.tell(SpaceChecked(decided.free_bytes))
         taken = Transfer(request.method, request.include, ports, partial).run(decided.collections)
         config = back_up_config(ports, partial) if request.with_config else NO_CONFIG
-        skipped = (*taken.skipped, *config.skipped, *(back_up_logs(ports, partial) if request.include_logs else ()))
+        appeared = () if request.include else _appeared(request, decided, ports)
+        skipped = (
+            *taken.skipped,
+            *appeared,
+            *config.skipped,
+            *(back_up_logs(ports, partial) if request.include_logs else ()),
+        )
         manifest = _manifest(request, decided, taken, config, ports)
         manifest = msgspec.structs.replace(
             manifest,
@@ -237,6 +242,19 @@ def _carry_out(request: BackupRequest, decided: BackupPlan, started: datetime, p
     for warning in manifest.warnings:
         ports.tell(Warned(warning))
     return BackupReport(published, _config_error(published, config))
+
+
+def _appeared(request: BackupRequest, decided: BackupPlan, ports: Ports) -> tuple[Skipped, ...]:
+    """The collections that are there now and were not when the backup began."""
+    known = {found.name for found in decided.collections}
+    try:
+        now = select(ports.server.collections(), (), request.exclude)
+    except QdrantBackupError as error:
+        # Everything that was there is here: a server that has gone since does not undo that.
+        ports.tell(Warned(f"whether collections appeared while the backup ran is not known: {error}"))
+        return ()
+    reason = "it appeared while the backup ran; the next backup has it"
+    return tuple(Skipped(what=f"collection {name}", reason=reason) for name in now if name not in known)
 
 
 def _config_error(published: StoredBackup, config: ConfigOutcome) -> ConfigFailed | None:
