@@ -17,7 +17,7 @@ from pathlib import Path
 
 from measure import HEAD, MEASUREMENTS, Unavailable, table
 
-MODULES = ("startup", "content", "transfers", "comparing", "looking", "memory")
+MODULES = ("startup", "content", "transfers", "comparing", "looking", "recovering", "memory")
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 

@@ -87,7 +87,11 @@ def report_of(archive: Path) -> ArchiveReport:
 
 
 def ports(server: RunningServer, root: Path, report: ArchiveReport) -> Ports:
-    engine: Any = _NoDigest(report)
+    return ports_through(server, root, _NoDigest(report))
+
+
+def ports_through(server: RunningServer, root: Path, engine: Any) -> Ports:
+    """A server, an engine and a backup directory, and nobody who is told anything."""
     return Ports(
         server=connected(server),
         engine=engine,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from qdrant_backup.errors import IntegrityFailed
 from qdrant_backup.model import CollectionName
-from qdrant_backup.operations.mending.points import content_of_point
+from qdrant_backup.operations.mending.points import content_of_point, named_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +28,7 @@ BATCH_BYTES = 4 << 20
 """Below the server's limit on a body, 32 MiB, with room for a point that is large by itself."""
 
 BATCH_POINTS = 256
+_NUMBER_BYTES = 26  # -1.2345678901234567e-38 and a comma have 24.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ def batches(mends: Iterable[Mend]) -> Iterator[list[Mend]]:
     batch: list[Mend] = []
     size = 0
     for mend in mends:
-        taken = len(msgspec.json.encode(mend))
+        taken = max(_most_bytes(mend.wanted), _most_bytes(mend.before))
         full = len(batch) == BATCH_POINTS or size + taken > BATCH_BYTES
         if batch and (full or batch[0].collection != mend.collection):
             yield batch
@@ -57,6 +58,23 @@ def batches(mends: Iterable[Mend]) -> Iterator[list[Mend]]:
         size += taken
     if batch:
         yield batch
+
+
+def _most_bytes(point: Mapping[str, Any] | None) -> int:
+    """At least what a point takes as JSON; to write its numbers out only to count the digits took as long as sending them."""
+    if point is None:
+        return 0
+    numbers = sum(_numbers(vector) for vector in named_vectors(point).values())
+    return len(msgspec.json.encode(point.get("payload"))) + numbers * _NUMBER_BYTES
+
+
+def _numbers(vector: Any) -> int:
+    if isinstance(vector, dict):
+        return 2 * len(cast("dict[str, list[Any]]", vector)["values"])
+    rows = cast("list[Any]", vector)
+    if rows and isinstance(rows[0], list):
+        return sum(len(row) for row in cast("list[list[Any]]", rows))
+    return len(rows)
 
 
 def _contents(server: Server, name: str, ids: Sequence[int | str]) -> dict[int | str, bytes | None]:
@@ -76,13 +94,13 @@ def write(server: Server, mends: Iterable[Mend]) -> Done:
     for batch in batches(mends):
         name = batch[0].collection
         live = _contents(server, name, [mend.wanted["id"] for mend in batch])
-        pending: list[dict[str, Any]] = []
+        pending: list[tuple[dict[str, Any], bytes | None]] = []
         for mend in batch:
-            here = live.get(mend.wanted["id"])
-            if here == content_of_point(mend.wanted):
+            here, wanted = live.get(mend.wanted["id"]), content_of_point(mend.wanted)
+            if here == wanted:
                 written[name] += 1
             elif here == content_of_point(mend.before):
-                pending.append(mend.wanted)
+                pending.append((mend.wanted, wanted))
             else:
                 kept.append((name, mend.wanted["id"]))
         _upsert(server, name, pending)
@@ -90,14 +108,14 @@ def write(server: Server, mends: Iterable[Mend]) -> Done:
     return Done(written, tuple(kept))
 
 
-def _upsert(server: Server, name: str, points: Sequence[dict[str, Any]]) -> None:
-    """Write points and read them back."""
+def _upsert(server: Server, name: str, points: Sequence[tuple[dict[str, Any], bytes | None]]) -> None:
+    """Write points, each given with its content, and read them back."""
     if not points:
         return
-    server.upsert(CollectionName(name), points)
-    found = _contents(server, name, [point["id"] for point in points])
-    for point in points:
-        if found.get(point["id"]) != content_of_point(point):
+    server.upsert(CollectionName(name), [point for point, _ in points])
+    found = _contents(server, name, [point["id"] for point, _ in points])
+    for point, content in points:
+        if found.get(point["id"]) != content:
             raise IntegrityFailed(
                 f"{name}: point {point['id']} does not hold what was written",
                 why="reading it back gives another payload or vector",
@@ -148,7 +166,7 @@ def take_back(server: Server, mends: Iterable[Mend], *, force: bool = False) -> 
                 doomed.append(point_id)
             else:
                 earlier.append(mend.before)
-        _upsert(server, name, earlier)
+        _upsert(server, name, [(point, content_of_point(point)) for point in earlier])
         if doomed:
             server.delete_points(CollectionName(name), doomed)
         done[name] += len(earlier) + len(doomed)

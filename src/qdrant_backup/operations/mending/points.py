@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import struct
@@ -67,6 +68,10 @@ def exact_point(point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finite(values: Sequence[Any]) -> bool:
+    # One that is not finite makes the sum so too, and None cannot be added: number by number it takes ten times as long.
+    with contextlib.suppress(TypeError, OverflowError):
+        if math.isfinite(sum(values)):
+            return True
     return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
 
 
