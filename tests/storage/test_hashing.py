@@ -63,3 +63,15 @@ def test_a_large_file_has_the_bytes_and_the_sum_of_all_its_blocks(tmp_path: Path
             file.write(block)
     assert (tmp_path / "file").read_bytes() == b"".join(blocks)
     assert file.sha256 == hashlib.sha256(b"".join(blocks)).hexdigest()
+
+
+def test_where_no_thread_can_be_started_it_hashes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    beside = HashBeside()
+    for _ in range(2):
+        beside.update(b"x" * (1 << 20))
+    assert beside.checksum() == hashlib.sha256(b"x" * (2 << 20)).hexdigest()
+    beside.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import errno
 import importlib.util
 import os
 import subprocess
@@ -71,6 +72,9 @@ class Child:
 
     Args:
         job: what it is to do.
+
+    Raises:
+        OSError: the process, or a thread that it needs, cannot be started.
     """
 
     def __init__(self, job: Job) -> None:
@@ -88,8 +92,13 @@ class Child:
         self._threads = [
             threading.Thread(target=target, daemon=True) for target in (self._write, self._listen, self._overhear)
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as error:
+            self._threads = [thread for thread in self._threads if thread.ident]
+            self.close()
+            raise OSError(errno.EAGAIN, f"{error}: a limit on memory or on processes is reached") from error
 
     @property
     def pid(self) -> int:

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from qdrant_backup.errors import InternalError, QdrantBackupError
+from qdrant_backup.errors import InternalError, OperationFailed, QdrantBackupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,9 @@ def aside(work: Callable[[], Result], name: str) -> Future[Result]:
 
     An executor's threads are joined when Python exits, so one that waits for a silent server would hold up a run that
     the user has ended; these are daemons.
+
+    Raises:
+        OperationFailed: no thread can be started.
     """
     future: Future[Result] = Future()
 
@@ -34,5 +37,12 @@ def aside(work: Callable[[], Result], name: str) -> Future[Result]:
             if not future.done():
                 future.set_exception(InternalError(f"{name} ended with an error that was not foreseen"))
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError as error:
+        raise OperationFailed(
+            f"No thread can be started for the {name}",
+            why=f"{error}: a limit on memory or on processes is reached",
+            advice="Raise the limit (`ulimit -v`, `ulimit -u`, or that of the container), then run the command again.",
+        ) from error
     return future

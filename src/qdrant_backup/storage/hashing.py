@@ -29,14 +29,22 @@ class HashBeside:
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Take more bytes. Only `bytes` go to the other thread: what its owner may change afterwards is hashed at once."""
-        if isinstance(data, bytes) and len(data) >= _LARGE_BYTES:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._take, name="sha256", daemon=True)
-                self._thread.start()
+        if isinstance(data, bytes) and len(data) >= _LARGE_BYTES and self._begun():
             self._blocks.put(data)
             return
         self._blocks.join()
         self._hash.update(data)
+
+    def _begun(self) -> bool:
+        """Whether the other thread runs; False where a limit on memory or on processes allows none."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._take, name="sha256", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+        return True
 
     def checksum(self) -> Checksum:
         """The SHA-256 of all bytes taken so far."""
