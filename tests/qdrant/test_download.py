@@ -8,9 +8,16 @@ import random
 
 import pytest
 
-from qdrant_backup.errors import AccessDenied, CollectionFailed, IntegrityFailed, NotQdrant, OperationFailed, ServerRefused
+from qdrant_backup.errors import (
+    AccessDenied,
+    CollectionFailed,
+    IntegrityFailed,
+    NotQdrant,
+    OperationFailed,
+    ServerRefused,
+)
 from qdrant_backup.model import SnapshotDescription
-from support.relay import Close, DropReply, FlipByte, Header, Refuse, Reset, Rule, Stall
+from support.relay import Answer, Close, DropReply, FlipByte, Header, Refuse, Reset, Rule, Stall
 from support.scripted import Reply, Request
 
 SIZE = 3 * 1024 * 1024 + 17
@@ -264,3 +271,18 @@ def test_a_web_page_in_a_files_place_is_not_qdrant(qdrant, server):
     qdrant.on(f"GET {PATH}", Reply.page(200))
     with pytest.raises(NotQdrant, match="web page"):
         fetch(server)
+
+
+@pytest.mark.parametrize("fault", [Refuse(), Answer(503, b"busy"), Answer(429), DropReply()])
+def test_a_download_that_is_turned_away_at_first_is_asked_for_again(qdrant, through, relay, fault):
+    qdrant.on(f"GET {PATH}", ranged())
+    relay.rules.append(Rule(GLOB, fault, times=2))
+    got, _ = fetch(through)
+    assert got == DATA
+
+
+def test_a_download_that_is_always_turned_away_fails_in_the_end(qdrant, server, clock):
+    qdrant.on(f"GET {PATH}", Reply.page(503))
+    with pytest.raises(NotQdrant, match="503"):
+        fetch(server)
+    assert clock.sleeps == [0.5, 1, 2, 4]

@@ -168,7 +168,7 @@ class Download:
     def _reopen(self) -> None:
         at = self.delivered_bytes
         headers = {"range": f"bytes={at}-", "if-range": self._version.validator} if at else {}
-        response = self._http.open(self._call, headers)
+        response = self._http.reopen(self._call, headers)
         version = _version_of(response)
         same = version.validator == self._version.validator and version.total_bytes == self._version.total_bytes
         if not same or (response.status == _PARTIAL and _start_of(response) != at):

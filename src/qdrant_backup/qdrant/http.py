@@ -16,7 +16,7 @@ from qdrant_backup.qdrant.pull import Broken, pull
 from qdrant_backup.qdrant.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from urllib3 import BaseHTTPResponse
 
@@ -86,31 +86,18 @@ class Http:
 
     def any_answer(self, call: Call) -> Answer:
         """Make the call and give the answer whatever its status, for probes."""
-        began = self.clock.monotonic()
-        attempt = 1
-        while True:
-            outcome = self._once(call)
-            wait_s = self._wait_s(outcome, call, attempt)
-            late = wait_s is None or self.clock.monotonic() + wait_s - began > self._patience.budget_s
-            if wait_s is None or late:
-                if isinstance(outcome, Lost):
-                    raise outcome
-                return outcome
-            self.clock.sleep(wait_s)
-            attempt += 1
+        outcome = self._patiently(call, lambda: self._once(call))
+        if isinstance(outcome, Lost):
+            raise outcome
+        return outcome
 
-    def open(self, call: Call, headers: Mapping[str, str] | None = None) -> BaseHTTPResponse:
-        """Make the call once and give a successful answer with its body unread. The caller closes it."""
-        response = self._send(call, headers or {}, None, single=True)
-        if response.status not in _OK:
-            raise refusal(self._finish(response, call), call, self.target)
-        try:
-            check_encoding(response.headers, call, self.target)
-            check_no_page(response.headers, call, self.target)
-        except QdrantBackupError:
-            response.close()
-            raise
-        return response
+    def open(self, call: Call) -> BaseHTTPResponse:
+        """Make the call and give a successful answer with its body unread. The caller closes it."""
+        return self._opened(self._patiently(call, lambda: self._open_once(call, {})), call)
+
+    def reopen(self, call: Call, headers: Mapping[str, str]) -> BaseHTTPResponse:
+        """The same, with more headers and sent once: for a caller who repeats by itself."""
+        return self._opened(self._open_once(call, headers), call)
 
     def send_body(self, call: Call, headers: Mapping[str, str], body: Iterable[bytes]) -> Answer:
         """Make a call with a streamed body, once. The headers give its length."""
@@ -124,12 +111,46 @@ class Http:
         except Lost as lost:
             return lost
 
-    def _wait_s(self, outcome: Answer | Lost, call: Call, attempt: int) -> float | None:
+    def _open_once(self, call: Call, headers: Mapping[str, str]) -> BaseHTTPResponse | Answer | Lost:
+        try:
+            response = self._send(call, headers, None, single=True)
+            return response if response.status in _OK else self._finish(response, call)
+        except Lost as lost:
+            return lost
+
+    def _opened(self, outcome: BaseHTTPResponse | Answer | Lost, call: Call) -> BaseHTTPResponse:
+        if isinstance(outcome, Lost):
+            raise outcome
+        if isinstance(outcome, Answer):
+            raise refusal(outcome, call, self.target)
+        try:
+            check_encoding(outcome.headers, call, self.target)
+            check_no_page(outcome.headers, call, self.target)
+        except QdrantBackupError:
+            outcome.close()
+            raise
+        return outcome
+
+    def _patiently(self, call: Call, once: Callable[[], T]) -> T:
+        """What `once` gives, repeated while that does no harm and may help."""
+        began = self.clock.monotonic()
+        attempt = 1
+        while True:
+            outcome = once()
+            wait_s = self._wait_s(outcome, call, attempt)
+            if wait_s is None or self.clock.monotonic() + wait_s - began > self._patience.budget_s:
+                return outcome
+            self.clock.sleep(wait_s)
+            attempt += 1
+
+    def _wait_s(self, outcome: object, call: Call, attempt: int) -> float | None:
         """How long to wait before the call is repeated; None when it is not."""
         if attempt >= self._patience.attempts:
             return None
         if isinstance(outcome, Lost):
             return self._pause_s(attempt, None)
+        if not isinstance(outcome, Answer):
+            return None
         if outcome.status == _TOO_MANY or (call.repeatable and outcome.status in GATEWAY):
             return self._pause_s(attempt, outcome.headers.get("retry-after"))
         return None
