@@ -152,6 +152,16 @@ def test_a_child_that_is_killed_is_an_error_and_not_a_wait(
     assert_nothing_left(tmp_path)
 
 
+def test_a_digest_that_is_closed_while_it_is_waited_for_is_an_error_of_ours_to_catch(
+    tmp_path: Path, whole: bytes
+) -> None:
+    engine = Engine(scratch=tmp_path / "scratch", silence_s=LONG_S)
+    with engine.open_digest(tmp_path / "digest") as sink:
+        sink.write(whole[: len(whole) // 2])
+    with pytest.raises(QdrantBackupError):
+        sink.finish()
+
+
 def test_a_child_that_stops_reading_is_ended_at_the_deadline(tmp_path: Path, whole: bytes) -> None:
     engine = Engine(scratch=tmp_path / "scratch", silence_s=0.5)
     with pytest.raises(ContentUnreadable, match="nothing was heard"), engine.open_digest(tmp_path / "digest") as sink:  # noqa: PT012 - `finish` raises, and what leads to it belongs inside

@@ -123,8 +123,13 @@ class DigestSink:
 
     def _death(self) -> QdrantBackupError:
         code = self._child.await_end()
-        disk_full = shutil.disk_usage(self.scratch).free < _FULL_BELOW_BYTES
-        return error_of_death(code, self._child.last_words, disk_full=disk_full)
+        return error_of_death(code, self._child.last_words, disk_full=self._disk_is_full())
+
+    def _disk_is_full(self) -> bool:
+        # Where another collection has failed, this one is closed while its digest is still waited for, aside.
+        with contextlib.suppress(FileNotFoundError):
+            return shutil.disk_usage(self.scratch).free < _FULL_BELOW_BYTES
+        return False
 
 
 class Engine:
