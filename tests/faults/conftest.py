@@ -11,22 +11,23 @@ import pytest
 from faults.harness.case import Case
 from faults.harness.play import play
 from faults.harness.plugin import missing
+from faults.harness.watched import Watched
 from support.servers import RunningServer
 
-Play = Callable[[Case, str], None]
+Play = Callable[[Case, str], Watched]
 
 
 @pytest.fixture
 def play_case(shared_servers: Any, tmp_path: Path) -> Play:
     """Plays a case on a server of its kind, shared by a worker's cases and emptied after each."""
 
-    def start(case: Case, kind: str) -> None:
+    def start(case: Case, kind: str) -> Watched:
         lacking = missing(case.needs)
         if lacking:
             pytest.skip(f"needs {', '.join(lacking)}")
         server: RunningServer = shared_servers.get(kind)
         try:
-            play(case, server, tmp_path / "scene")
+            return play(case, server, tmp_path / "scene")
         finally:
             if server.alive:
                 server.empty()

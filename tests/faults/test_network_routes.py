@@ -37,6 +37,9 @@ TIDYING = "DELETE /collections/*/snapshots/*.snapshot[?]wait=true"
 CHANGES = (CREATING, UPLOADING, TIDYING, "PUT *", "POST /collections/aliases")
 LIMITED = 429
 
+BEGUN: Mapping[str, Sequence[int]] = {TIDYING: (0,), UPLOADING: (4,), "PUT *": (4,)}
+"""A restore that had begun to change something ends with 4; one that had not, with what kept it from it."""
+
 PlaySweep = Callable[[Sweep, str, int], None]
 Exits = Mapping[str, Sequence[int]]
 
@@ -90,9 +93,7 @@ LATE: Exits = {TIDYING: (0,), "*": (3, 4)}
     real=("backup", "done", "restore_late", "restore_done"),
     backup=Sweep(a_backup(MUTE, says=("silent for 4 s",)), lambda _: Mute(), {CREATING: (2,), TIDYING: (0,)}),
     done=Sweep(a_backup(MUTE), lambda _: Mute(deliver=True), {CREATING: (0,), TIDYING: (0,)}, only=CHANGES),
-    restore=Sweep(
-        a_restore(MUTE, says=("silent for 4 s",)), lambda _: Mute(), {CREATING: (8,), TIDYING: (0,), UPLOADING: (4,)}
-    ),
+    restore=Sweep(a_restore(MUTE, says=("silent for 4 s",)), lambda _: Mute(), {**BEGUN, CREATING: (8,)}),
     restore_late=Sweep(a_restore(MUTE), lambda _: Mute(), LATE, late=True),
     restore_done=Sweep(
         a_restore(MUTE),
@@ -136,9 +137,7 @@ def test_a_server_that_is_busy_for_a_while(
     real=("backup",),
     backup=Sweep(a_backup(BUSY, says=("503",)), lambda _: busy(503), {CREATING: (2,), TIDYING: (0,)}),
     limited=Sweep(a_backup(BUSY, says=("429",)), lambda _: busy(429), {TIDYING: (0,), "*": (1, 2)}),
-    restore=Sweep(
-        a_restore(BUSY, says=("502",)), lambda _: busy(502), {CREATING: (8,), TIDYING: (0,), UPLOADING: (4,)}
-    ),
+    restore=Sweep(a_restore(BUSY, says=("502",)), lambda _: busy(502), {**BEGUN, CREATING: (8,)}),
 )
 def test_a_server_that_stays_busy(sweep: Sweep, kind: str, share: int, play_all: PlaySweep) -> None:
     play_all(sweep, kind, share)
@@ -153,7 +152,7 @@ STRANGER = Case("N10", "another answers", (), ())
     real=("backup", "restore_late"),
     backup=Sweep(a_backup(STRANGER, says=("web page",)), lambda _: PAGE, {TIDYING: (0,)}),
     json=Sweep(a_backup(STRANGER), lambda _: OTHER_JSON, {TIDYING: (0,), PROBING: (0,), DOWNLOADING: (5,)}),
-    restore=Sweep(a_restore(STRANGER, says=("web page",)), lambda _: PAGE, {TIDYING: (0,)}),
+    restore=Sweep(a_restore(STRANGER), lambda _: PAGE, BEGUN),
     restore_late=Sweep(a_restore(STRANGER), lambda _: PAGE, LATE, late=True),
 )
 def test_an_answer_that_is_not_qdrants(sweep: Sweep, kind: str, share: int, play_all: PlaySweep) -> None:
@@ -178,7 +177,7 @@ def redirected(case: Case, other: Scripted) -> Sweep:
         scene.witnesses.append(Watching(other))
 
     action = Answer(302, b"", (("location", f"{other.url}/elsewhere"),))
-    return Sweep(dataclasses.replace(case, damage=watched), lambda _: action, {TIDYING: (0,)})
+    return Sweep(dataclasses.replace(case, damage=watched), lambda _: action, BEGUN)
 
 
 REDIRECTED = [

@@ -13,6 +13,7 @@ from pathlib import Path
 from faults.harness.case import Case
 from faults.harness.play import play
 from faults.harness.scene import Scene
+from faults.harness.watched import Watched
 from support.relay import Action, Rule
 from support.servers import RunningServer
 
@@ -48,6 +49,7 @@ class Sweep:
         times: how many requests in a row; None: all that follow.
         late: strike at the route's last request of an undisturbed run in place of its first.
         only: globs of the routes that are meant; none: all.
+        after: what else must hold of a run: raises AssertionError.
     """
 
     case: Case
@@ -56,6 +58,7 @@ class Sweep:
     times: int | None = None
     late: bool = False
     only: Sequence[str] = ()
+    after: Callable[[Watched], None] = lambda _: None
 
 
 def routes_of(case: Case, server: RunningServer, directory: Path) -> list[Route]:
@@ -121,7 +124,7 @@ def play_routes(
         rule = Rule(route.match, sweep.action(route), sweep.times, after=route.count - 1 if sweep.late else 0)
         case = dataclasses.replace(sweep.case, network=(rule,), exits=expected(sweep, route))
         try:
-            play(case, server, directory / str(number))
+            sweep.after(play(case, server, directory / str(number)))
         except AssertionError as error:
             wrong.append(f"{rule}:\n{error}")
         finally:
