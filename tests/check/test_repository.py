@@ -18,7 +18,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-release.lock", "requirements-fuzz.lock")
 
 # Spelled in pieces, so that this file does not hold what it forbids.
 HOMES = "|".join(("wo" + "rk", "bu" + "ild", "ro" + "ot", "home/[a-z]", "Us" + "ers/[a-z]"))

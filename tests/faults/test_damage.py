@@ -1,4 +1,4 @@
-"""H01, H02, H05: bytes that are not what they were, files that are missing or another's, backups that pose as others."""
+"""H01, H02: bytes that are not what they were, files that are missing or another's."""
 
 from __future__ import annotations
 

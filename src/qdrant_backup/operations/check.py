@@ -14,6 +14,7 @@ from qdrant_backup.model import human_size
 from qdrant_backup.operations.backup import BackupRequest, plan, survey
 from qdrant_backup.operations.listing import list_backups
 from qdrant_backup.operations.open_journal import refuse_open_journal
+from qdrant_backup.storage.catalogue import CatalogueFile
 from qdrant_backup.storage.intents import IntentStore
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def check(ports: Ports) -> Iterator[Finding]:
         ("restore", _restore_rights),
         ("backup directory", _directory),
         ("last backup", _last),
+        ("backups", _known),
         ("unfinished work", _unfinished),
         ("installation", _installation),
     )
@@ -130,6 +132,22 @@ def _last(ports: Ports) -> Iterator[Finding]:
         yield Finding("last backup", "warning", detail, "Back up more often; the guide's cron line does it daily.")
     else:
         yield Finding("last backup", "ok", detail)
+
+
+def _known(ports: Ports) -> Iterator[Finding]:
+    """What was verified here, and is gone or another now: nobody but `prune` should delete, and nobody replace."""
+    root = ports.directory.root
+    found = [*ports.directory.survey().backups, *ports.directory.survey(safety=True).backups]
+    sums = {backup.backup_id: backup.manifest_sha256 for backup in found}
+    newest = max((backup.backup_id for backup in found), default="")
+    for entry in CatalogueFile(root).read().entries:
+        name = entry.backup_id
+        if name in sums and sums[name] != entry.manifest_sha256:
+            remedy = f"Somebody replaced it. Look at it with `qdrant-backup show {name}`, and restore another."
+            yield Finding("backups", "warning", f"{name} is not the backup that was verified under that name", remedy)
+        elif name > newest and not (root / name).exists():
+            remedy = "If you did not delete it, find out who did: `latest` means an older one now."
+            yield Finding("backups", "warning", f"{name} was the newest backup, and is gone", remedy)
 
 
 def _unfinished(ports: Ports) -> Iterator[Finding]:
