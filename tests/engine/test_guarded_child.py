@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -201,6 +203,20 @@ def test_a_target_that_exists_is_kept(tmp_path: Path) -> None:
         pass
     assert (tmp_path / "digest").read_text() == "precious"
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.fault("D06")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+def test_no_room_for_the_scratch_or_the_digest_is_said_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(InsufficientSpace), Engine(scratch=tmp_path / "scratch").open_digest(tmp_path / "digest"):
+        pytest.fail("there was room")
 
 
 def test_an_archive_that_is_not_there(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_no_space_for_the_manifest_alone(
 @needs_strace
 @pytest.mark.fault("D06")
 def test_a_quota_that_is_used_up(embedded_server: RunningServer, tmp_path: Path, fault_seed: int) -> None:
-    case = Case("D06", "quota", ("backup",), (3,), ("quota is used up",), world=one_backup)
+    case = Case("D06", "quota", ("backup",), (3,), ("quota",), world=one_backup)
     quota = Enumeration(
         case,
         "write,openat,mkdir,fsync",

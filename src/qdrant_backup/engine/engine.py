@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdrant_backup.engine.parent import Child
-from qdrant_backup.engine.scratch import private_directory
+from qdrant_backup.engine.scratch import not_made, private_directory
 from qdrant_backup.engine.verdict import error_from, error_of_death
 from qdrant_backup.engine.wire import Done, Job, Limits, report_from
 from qdrant_backup.errors import ContentUnreadable, NotWritable, QdrantBackupError
@@ -50,7 +50,7 @@ def _create(target: Path) -> None:
     try:
         os.close(os.open(target, flags, 0o600))
     except OSError as error:
-        raise NotWritable(f"The digest {target} cannot be created", why=str(error)) from error
+        raise not_made(f"The digest {target} cannot be created", error) from error
 
 
 def _started(job: Job) -> Child:

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdrant_backup.errors import NotWritable
+from qdrant_backup.errors import InsufficientSpace, NotWritable
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from qdrant_backup.errors import QdrantBackupError
 
 try:
     import fcntl
 except ImportError:  # Windows: nobody can tell there whether an owner lives, so what it left stays.
     fcntl = None
 
-__all__ = ["private_directory"]
+__all__ = ["not_made", "private_directory"]
 
 _PREFIX = "qdrant-backup-open-"
 _UNKNOWN = -1
+_NO_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+
+
+def not_made(what: str, error: OSError) -> QdrantBackupError:
+    """What it means to the user that a file or directory cannot be made: no room, or no right.
+
+    Args:
+        what: the sentence that says so.
+        error: the system's reason.
+    """
+    return (InsufficientSpace if error.errno in _NO_SPACE else NotWritable)(what, why=str(error))
 
 
 def _claim(directory: Path) -> int:
@@ -66,14 +80,14 @@ def private_directory(root: Path) -> Generator[Path]:
     """A new directory, mode 0700, below `root` (made where missing), removed with all it holds at the end.
 
     Raises:
-        NotWritable: there is no making it.
+        NotWritable, InsufficientSpace: there is no making it.
     """
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         _sweep(root)
         directory, claim = _made(root)
     except OSError as error:
-        raise NotWritable(f"No scratch directory can be made in {root}", why=str(error)) from error
+        raise not_made(f"No scratch directory can be made in {root}", error) from error
     try:
         yield directory
     finally:
