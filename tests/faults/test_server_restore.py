@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from faults.conftest import Play
-from faults.harness.case import BOTH, Case, parameters
+from faults.harness.case import BOTH, Case, parameters, quick_on_embedded
 from faults.harness.scene import Scene
 from faults.harness.worlds import FIVE, NAME, changed, five_changed, one_changed
 from support.relay import Answer, Rewrite, Rule
@@ -135,6 +135,7 @@ DROPPED = [
         ("NOT RESTORED", ".safety-", "qdrant-backup undo --yes --output"),
         script=(strike("fail_after_drop", times=None),),
         world=one_changed,
+        quick=False,
     ),
     Case(
         "Q08",
@@ -171,7 +172,6 @@ FIVES = [
     third_of_five(
         "the third upload is refused",
         (BACK, BACK, ALONE, ALONE, ALONE),
-        quick=True,
         network=(Rule(f"POST {THIRD}[?]wait=true*", Answer(500, b'{"status":{"error":"no"},"time":0}')),),
         on=BOTH,
     ),
@@ -212,7 +212,7 @@ def versions(version: str, code: int, *options: str, quick: bool = False) -> Cas
 VERSIONS = [
     *(versions(version, 0) for version in ("1.18.0", "1.17.9", "")),
     versions("1.19.0", 7, quick=True),
-    versions("1.16.4", 7, quick=True),
+    versions("1.16.4", 7),
     *(versions(version, 7) for version in ("2.0.0", "0.11.0", "1.20.1")),
     *(versions(version, 0, "--allow-version") for version in ("1.19.0", "1.16.4")),
 ]
@@ -254,7 +254,7 @@ TARGETS = [
             (7,),
             (says, "--replace"),
             world=target(config),
-            quick=what in {"a size", "shards"},
+            quick=what == "a size",
             on=BOTH,
         )
         for what, (config, says) in OTHERS.items()
@@ -310,6 +310,7 @@ INDEXES = [
         (0,),
         script=(strike("drop_indexes"),),
         world=one_changed,
+        quick=False,
     ),
     Case(
         "Q13",
@@ -393,7 +394,7 @@ ALIASES = [
         on=BOTH,
     ),
 ]
-CASES = [*READY, *WRONG, *DROPPED, *FIVES, *VERSIONS, *TARGETS, *INDEXES, *ALIASES]
+CASES = quick_on_embedded([*READY, *WRONG, *DROPPED, *FIVES, *VERSIONS, *TARGETS, *INDEXES, *ALIASES])
 
 
 @pytest.mark.parametrize(("case", "kind"), parameters(CASES))

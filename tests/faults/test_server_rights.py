@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from faults.conftest import Play
-from faults.harness.case import Case, parameters
-from faults.harness.worlds import one_backup, one_changed
+from faults.harness.case import BOTH, Case, parameters
+from faults.harness.worlds import lost_points, one_backup, one_changed, restored
 from support.relay import Answer, Rule
 
 HERE = "/collections/discussions"
@@ -38,6 +40,7 @@ ONLY_RESTORE = {
 }
 QUICK = {("backup", "probe of snapshots"), ("restore", "probe of uploads")}
 RESTORE = ("restore", "{backup}", "--force")
+RECOVER = ("recover", "--from", "{backup}", "--deleted", "--yes")
 
 
 def denials(routes: dict[str, tuple[str, str]], run: tuple[str, ...], status: int, *options: str) -> list[Case]:
@@ -58,6 +61,77 @@ def denials(routes: dict[str, tuple[str, str]], run: tuple[str, ...], status: in
     ]
 
 
+def optional(routes: dict[str, str], run: tuple[str, ...]) -> list[Case]:
+    """What is only asked where it is permitted."""
+    return [
+        Case(
+            "Q01",
+            f"{run[0]}: 403 on the {name}, which it can do without",
+            run,
+            (0,),
+            network=(Rule(route, Answer(403, b"Forbidden"), times=None),),
+            world=one_backup if run[0] == "backup" else one_changed,
+        )
+        for name, route in routes.items()
+    ]
+
+
+def withdrawn(fact: str, run: tuple[str, ...], codes: tuple[int, ...], rule: Rule, *says: str) -> Case:
+    """The probes were allowed, and then the right is taken away."""
+    world = {"restore": one_changed, "recover": lost_points, "undo": restored}.get(run[0], one_backup)
+    return Case("Q01", f"{run[0]}: {fact}", run, codes, says, network=(rule,), world=world, on=BOTH)
+
+
+NO = Answer(403, b"Forbidden")
+WITHDRAWN = [
+    withdrawn(
+        "403 on the upload itself",
+        RESTORE,
+        (4,),
+        Rule(f"POST {HERE}/snapshots/upload[?]wait=true*", NO, times=None),
+        "restore (manage)",
+        "Everything is as it was before",
+    ),
+    withdrawn(
+        "403 on the index that is to be made",
+        RESTORE,
+        (4,),
+        Rule(f"PUT {HERE}/index[?]*", NO),
+        "Everything is as it was before",
+    ),
+    withdrawn(
+        "403 on the alias that is to be moved",
+        RESTORE,
+        (4,),
+        Rule("POST /collections/aliases", NO, after=1),
+        "aliases (manage)",
+        "Everything is as it was before",
+    ),
+    withdrawn(
+        "403 on the file that is to be removed",
+        RESTORE,
+        (0,),
+        Rule(f"DELETE {HERE}/snapshots/qdrant-backup-?*.snapshot[?]wait=true", NO, times=None),
+        "stays on the server for now",
+    ),
+    withdrawn(
+        "403 on the points to be written",
+        RECOVER,
+        (9,),
+        Rule(f"PUT {HERE}/points[?]*", NO, times=None),
+        "write (rw on this collection)",
+    ),
+    withdrawn("403 on reading points", RECOVER, (9,), Rule(f"POST {HERE}/points*", NO, times=None), "read"),
+    withdrawn(
+        "403 on the upload",
+        ("undo", "--yes"),
+        (4,),
+        Rule(f"POST {HERE}/snapshots/upload[?]wait=true*", NO, times=None),
+        "restore (manage)",
+    ),
+    withdrawn("403 on the collections", ("undo", "--yes"), (9,), Rule("GET /collections", NO, times=None), "read"),
+]
+IDENTITY = {"telemetry": "GET /telemetry[?]details_level=0", "peers": "GET /cluster"}
 CASES = [
     case
     for status in (401, 403)
@@ -67,6 +141,8 @@ CASES = [
         *denials({**SAID_EVERYWHERE, **ONLY_RESTORE}, RESTORE, status),
     )
 ]
+CASES += [*optional(IDENTITY, ("backup",)), *optional(IDENTITY, RESTORE)]
+CASES += [dataclasses.replace(case, quick=False) for case in WITHDRAWN]
 
 
 @pytest.mark.parametrize(("case", "kind"), parameters(CASES))

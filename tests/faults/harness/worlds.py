@@ -6,7 +6,7 @@ from faults.harness.scene import Scene
 from support.restoring import path_of, plain_config, points_of
 from support.stored import published
 
-__all__ = ["FIVE", "NAME", "changed", "five_changed", "lost_points", "one_backup", "one_changed"]
+__all__ = ["FIVE", "NAME", "changed", "five_changed", "lost_points", "one_backup", "one_changed", "restored"]
 
 NAME = "discussions"
 FIVE = ("a-first", "b-second", "c-third", "d-fourth", "e-fifth")
@@ -40,6 +40,15 @@ def one_changed(scene: Scene) -> None:
     changed(scene, NAME)
     scene.lab.call("DELETE", path_of(NAME, "index", "rank?wait=true"))
     scene.lab.alias("talk", "other")
+
+
+def restored(scene: Scene) -> None:
+    """A restore that went well, and what undoing it must bring back; by the address that the undo will use."""
+    scene.through_relay()
+    one_changed(scene)
+    scene.goal = scene.lab.state()
+    ran = scene.line.inside("restore", scene.backup, "--force")
+    assert ran.code == 0, ran
 
 
 def lost_points(scene: Scene) -> None:
