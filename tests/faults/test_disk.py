@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 needs_strace = pytest.mark.skipif(bool(missing(("strace",))), reason="needs strace")
 
-FSYNC = re.compile(r"\d+ +fsync\((?P<what>\d+<[^>]*>).*?(?P<struck>\(INJECTED\))?$")
+FSYNC = re.compile(r"(?:\d+ +)?fsync\((?P<what>\d+<[^>]*>).*?(?P<struck>\(INJECTED\))?$")
 OF_A_BACKUP = re.compile(r"/backups/[0-9]{4}-")
 WRITTEN = re.compile(r"\.partial/.*\.(?:snapshot|digest|txt|json)>|SHA256SUMS>|\.tmp>")
 COMMITTING = re.compile(r'\.partial/(?:manifest\.json|SHA256SUMS)[">]|\.partial>|\.partial"|/backups>')

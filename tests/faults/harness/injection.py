@@ -24,6 +24,7 @@ class Injection:
         below: only calls that touch this path, or a file of this name below the backup directory; empty: all calls.
         where: the fault must have met a call whose line in the log contains this, or it never happened.
         watched: calls that are noted besides.
+        alone: it is the command's first thread that is meant, not its other threads and its children.
     """
 
     calls: str
@@ -31,16 +32,18 @@ class Injection:
     below: Sequence[str] = ()
     where: str = ""
     watched: str = ""
+    alone: bool = False
 
     def command(self, program: Sequence[str], log: Path) -> list[str]:
         """The program under strace."""
         paths = [word for path in self.below for word in ("-P", path)]
         seen = ",".join(filter(None, (self.calls, self.watched)))
         # With its filter strace stops at these calls alone, which is faster; it then sends no signals, though.
-        speed = [] if "signal=" in self.fault else ["--seccomp-bpf"]
+        speed = ["--seccomp-bpf"] if not self.alone and "signal=" not in self.fault else []
+        follow = [] if self.alone else ["-f"]
         faults = ["-e", f"inject={self.calls}:{self.fault}"] if self.fault else []
         return [
-            "strace", "-f", *speed, "-y", "-qq", "-e", "signal=SIGKILL", "-o", os.fspath(log), *paths,
+            "strace", *follow, *speed, "-y", "-qq", "-e", "signal=SIGKILL", "-o", os.fspath(log), *paths,
             "-e", f"trace={seen}", *faults, *program,
         ]  # fmt: skip
 
@@ -49,7 +52,7 @@ def injected(log: Path, where: str = "") -> int:
     """How many calls strace changed or killed at, of those whose line contains `where`."""
     count, last = 0, dict[str, str]()
     for line in log.read_text("utf-8", "replace").splitlines():
-        task = line.partition(" ")[0]
+        task = line.partition(" ")[0] if line[:1].isdigit() else ""  # Of one thread alone it notes no number.
         struck = "(INJECTED)" in line or line.endswith("+++ killed by SIGKILL +++")
         count += struck and where in last.get(task, "") + line
         last[task] = line

@@ -88,6 +88,6 @@ def strike_all(
 
 def _case(wanted: Enumeration, strike: Strike, place: Path) -> Case:
     fault = wanted.fault + strike.when(persistent=wanted.persistent)
-    system = Injection(strike.call, fault, where=str(place / "backups"), watched=wanted.calls)
+    system = Injection(strike.call, fault, where=str(place / "backups"), watched=wanted.calls, alone=True)
     exits = wanted.case.exits if wanted.exits is None else wanted.exits(strike)
     return dataclasses.replace(wanted.case, system=system, exits=exits)
