@@ -16,6 +16,7 @@ from qdrant_backup.digest import KEY_SIZE, point_id_of, point_key
 from qdrant_backup.errors import CollectionMissing, Incompatible, IntegrityFailed, OperationFailed, UsageError
 from qdrant_backup.layout import backup_id_at
 from qdrant_backup.model import CollectionName
+from qdrant_backup.operations.looking.ahead import one_ahead
 from qdrant_backup.operations.looking.recover_values import (
     ADDED,
     KEPT,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recovery"]
 
+_Points = dict[int | str, dict[str, Any]]
 _BATCH_IDS = 256
 _PAGE = 5000
 
@@ -97,10 +99,10 @@ class Recovery:
                     )
                 self._require_fit(source, target)
                 part = Chosen(source)
-                for mend, fate in self._fates(source, target, keys):
-                    part.count(fate)
-                    if mend is not None:
-                        file.write(PointsFile.line(mend))
+                for batch in self._fates(source, target, keys):
+                    for _, fate in batch:
+                        part.count(fate)
+                    file.write(b"".join(PointsFile.line(mend) for mend, _ in batch if mend is not None))
                 chosen[target] = part
         return RecoverPlan(self._id, self._side.label, chosen, file.sha256)
 
@@ -206,19 +208,24 @@ class Recovery:
 
     def _fates(
         self, source: CollectionName, target: CollectionName, ids: Iterator[int | str]
-    ) -> Iterator[tuple[Mend | None, Fate]]:
+    ) -> Iterator[list[tuple[Mend | None, Fate]]]:
+        for old, live in one_ahead(self._looked_up(source, target, ids)):
+            yield [self._fate(target, point, live.get(point_id)) for point_id, point in old.items()]
+
+    def _looked_up(
+        self, source: CollectionName, target: CollectionName, ids: Iterator[int | str]
+    ) -> Iterator[tuple[_Points, _Points]]:
+        """The chosen points as the backup has them, and as the server has them, some at a time."""
         while batch := list(dict.fromkeys(itertools.islice(ids, _BATCH_IDS))):
             old = points_by_id(self._side, source, batch, with_vector=True)
-            found = self._ports.server.retrieve(target, batch, with_vector=True)
-            live = {point["id"]: point for point in found}
             for point_id in batch:
-                point = old.get(point_id)
-                if point is None:
+                if point_id not in old:
                     raise IntegrityFailed(
                         f"point {point_id} of {source!r} cannot be read from the backup",
                         why="its digest has it, and its snapshot has not",
                     )
-                yield self._fate(target, point, live.get(point_id))
+            found = self._ports.server.retrieve(target, batch, with_vector=True)
+            yield {point_id: old[point_id] for point_id in batch}, {point["id"]: point for point in found}
 
     def _fate(
         self, target: CollectionName, point: dict[str, Any], live: dict[str, Any] | None

@@ -11,10 +11,10 @@ import contextlib
 import json
 import re
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 from qdrant_backup.errors import InsufficientSpace, NotWritable, UsageError
+from qdrant_backup.operations.looking.ahead import one_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,15 +139,6 @@ def word_index(server: Server, collection: OpenedCollection, progress: Progress)
     return WordIndex(path)
 
 
-def _ahead(pages: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    """The pages, the next one fetched while one is indexed: reading and indexing take about as long."""
-    with ThreadPoolExecutor(1) as fetching:
-        coming = fetching.submit(next, pages, None)
-        while (page := coming.result()) is not None:
-            coming = fetching.submit(next, pages, None)
-            yield page
-
-
 def _build(server: Server, collection: OpenedCollection, path: Path, progress: Progress) -> None:
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
@@ -156,7 +147,8 @@ def _build(server: Server, collection: OpenedCollection, path: Path, progress: P
         with contextlib.closing(sqlite3.connect(new)) as base:
             base.executescript(_TABLES)
             number = 0
-            for page in _ahead(server.scroll(collection.name, limit=_PAGE_POINTS)):
+            # Reading and indexing take about as long.
+            for page in one_ahead(server.scroll(collection.name, limit=_PAGE_POINTS)):
                 rows = [(number + at, point) for at, point in enumerate(page)]
                 base.executemany("INSERT INTO points VALUES (?, ?)", [(at, json.dumps(one["id"])) for at, one in rows])
                 texts = [(at, "\n".join(texts_of(one.get("payload")))) for at, one in rows]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -18,6 +19,7 @@ from qdrant_backup.operations.mending.points import content_of_point, named_vect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     from qdrant_backup.qdrant.server import Server
     from qdrant_backup.storage.points_file import Mend
@@ -89,8 +91,15 @@ def write(server: Server, mends: Iterable[Mend]) -> Done:
         IntegrityFailed: what was written reads back as something else.
         ConnectionFailed, AccessDenied, ServerRefused: the server's answer; some batches may be written.
     """
+    with ThreadPoolExecutor(1) as reading:
+        return _written(server, mends, reading)
+
+
+def _written(server: Server, mends: Iterable[Mend], reading: ThreadPoolExecutor) -> Done:
+    """As `write`; each batch is read back in the other thread while the next one is written."""
     written: Counter[str] = Counter()
     kept: list[tuple[str, int | str]] = []
+    proven: Future[None] | None = None
     for batch in batches(mends):
         name = batch[0].collection
         live = _contents(server, name, [mend.wanted["id"] for mend in batch])
@@ -103,8 +112,14 @@ def write(server: Server, mends: Iterable[Mend]) -> Done:
                 pending.append((mend.wanted, wanted))
             else:
                 kept.append((name, mend.wanted["id"]))
-        _upsert(server, name, pending)
+        if pending:
+            server.upsert(CollectionName(name), [point for point, _ in pending])
+            if proven is not None:
+                proven.result()
+            proven = reading.submit(_read_back, server, name, pending)
         written[name] += len(pending)
+    if proven is not None:
+        proven.result()
     return Done(written, tuple(kept))
 
 
@@ -113,6 +128,10 @@ def _upsert(server: Server, name: str, points: Sequence[tuple[dict[str, Any], by
     if not points:
         return
     server.upsert(CollectionName(name), [point for point, _ in points])
+    _read_back(server, name, points)
+
+
+def _read_back(server: Server, name: str, points: Sequence[tuple[dict[str, Any], bytes | None]]) -> None:
     found = _contents(server, name, [point["id"] for point, _ in points])
     for point, content in points:
         if found.get(point["id"]) != content:
