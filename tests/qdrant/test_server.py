@@ -79,6 +79,7 @@ def test_a_token_that_is_not_accepted_is_no_missing_right(qdrant, server, words)
         server.collections()
 
 
+@pytest.mark.fault("Q04")
 def test_a_cluster_is_refused_and_a_single_peer_is_not(qdrant, server):
     qdrant.on("GET /cluster", Reply.result({"status": "disabled"}))
     server.refuse_clusters()
@@ -294,6 +295,7 @@ def test_a_creation_is_confirmed_in_the_listing(qdrant, server):
     assert server.create_snapshot("c").name == "new"
 
 
+@pytest.mark.fault("Q16")
 def test_a_checksum_that_is_listed_a_moment_later_is_waited_for(qdrant, server):
     bare = described("new", None)
     qdrant.on(f"GET {SNAPSHOTS}", *map(Reply.result, ([], [bare], [bare], [described("new")])))
@@ -301,6 +303,7 @@ def test_a_checksum_that_is_listed_a_moment_later_is_waited_for(qdrant, server):
     assert server.create_snapshot("c").checksum == SUM["a"]
 
 
+@pytest.mark.fault("Q16")
 def test_a_server_without_checksums_is_believed_at_once(qdrant, server, clock):
     bare = described("new", None)
     qdrant.on(f"GET {SNAPSHOTS}", *map(Reply.result, ([], [bare])))
@@ -318,6 +321,7 @@ def test_a_server_without_checksums_is_believed_at_once(qdrant, server, clock):
         ([described("new")], [described("new")], "there before"),
     ],
 )
+@pytest.mark.fault("Q17")
 def test_a_stale_or_foreign_file_under_the_name_is_not_accepted(qdrant, server, before, after, why):
     qdrant.on(f"GET {SNAPSHOTS}", Reply.result(before), Reply.result(after))
     qdrant.on(f"POST {SNAPSHOTS}", Reply.result(described("new")))
@@ -440,6 +444,7 @@ def test_a_key_that_may_everything_passes_every_probe(qdrant, server):
         (ALIASES, r"aliases \(manage\)"),
     ],
 )
+@pytest.mark.fault("Q01")
 def test_each_missing_right_is_named_before_anything_begins(qdrant, server, route, right, status):
     allow_everything(qdrant)
     qdrant.on(route, Reply.error(status, "Forbidden"))

@@ -39,6 +39,7 @@ def emptied(lab: Lab, points: int) -> None:
     lab.call("POST", path_of(NAME, "points/delete?wait=true"), {"points": ids})
 
 
+@pytest.mark.fault("Q21")
 def test_a_loss_is_said_pinned_and_pruning_waits_until_it_is_accepted(lab: Lab, line: CommandLine) -> None:
     lab.make(NAME, points_of(40))
     good = line.inside("backup", "--strict", "--json").ok().json["id"]
@@ -91,11 +92,11 @@ DEGRADED = {
 }
 
 
+@pytest.mark.fault("Q21")
 @pytest.mark.parametrize("degrade", DEGRADED, ids=lambda degrade: degrade.__name__)
 def test_a_degraded_source_is_backed_up_and_said_loudly_and_holds_back_what_is_older(
     server: RunningServer, tmp_path: Path, degrade: Any
 ) -> None:
-    """Q21 of the fault matrix."""
     lab, line = lab_at(server, tmp_path), CommandLine.at(tmp_path, server)
     lab.make(NAME, points_of(40), indexes={"group": "keyword"})
     kept = [line.inside("backup", "--json").ok().json["id"] for _ in range(2)]

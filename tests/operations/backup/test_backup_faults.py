@@ -115,6 +115,7 @@ def test_a_creation_whose_answer_is_lost_is_adopted(lab: Lab, relay_to: Relaying
     assert hidden(lab.root) == []
 
 
+@pytest.mark.fault("Q02")
 def test_a_creation_that_fails_fails_the_backup_and_names_the_collection(embedded: Lab) -> None:
     small_world(embedded)
     embedded.running.script({"match": "POST /collections/conventions/snapshots", "action": "status", "code": 500})
@@ -124,6 +125,7 @@ def test_a_creation_that_fails_fails_the_backup_and_names_the_collection(embedde
     nothing_was_made(embedded)
 
 
+@pytest.mark.fault("Q18")
 def test_a_snapshot_that_cannot_be_deleted_is_named_and_gone_after_the_next_run(
     embedded: Lab, relay_to: Relaying
 ) -> None:
@@ -142,6 +144,7 @@ def test_a_snapshot_that_cannot_be_deleted_is_named_and_gone_after_the_next_run(
     assert hidden(embedded.root) == []
 
 
+@pytest.mark.fault("Q15")
 def test_a_collection_that_vanishes_is_skipped_and_said_so(embedded: Lab) -> None:
     small_world(embedded)
     embedded.alias("a", "conventions")
@@ -161,6 +164,7 @@ def test_a_collection_that_vanishes_is_skipped_and_said_so(embedded: Lab) -> Non
     assert verify(made, Level.CONTENT, embedded.ports).passed
 
 
+@pytest.mark.fault("Q15")
 def test_a_named_collection_that_vanishes_fails_the_backup(embedded: Lab) -> None:
     small_world(embedded)
 
@@ -174,6 +178,7 @@ def test_a_named_collection_that_vanishes_fails_the_backup(embedded: Lab) -> Non
     nothing_was_made(embedded)
 
 
+@pytest.mark.fault("Q03")
 def test_a_snapshot_without_all_shards_is_refused(embedded: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded.make("docs", points_of(10))
     (replica,) = embedded.server.replicas(CollectionName("docs"))
@@ -184,6 +189,7 @@ def test_a_snapshot_without_all_shards_is_refused(embedded: Lab, monkeypatch: py
     nothing_was_made(embedded)
 
 
+@pytest.mark.fault("Q04")
 def test_one_of_several_peers_is_refused(embedded: Lab, relay_to: Relaying) -> None:
     embedded.make("docs", points_of(3))
     relay = relay_to(embedded.running)
@@ -220,6 +226,7 @@ def test_a_composed_archive_restores_by_hand_into_an_empty_server(lab: Lab) -> N
     assert lab.state("docs") == before
 
 
+@pytest.mark.fault("Q02")
 def test_auto_streams_where_the_server_has_no_room(embedded: Lab) -> None:
     small_world(embedded)
     full = {"action": "status", "code": 500, "body": "Service internal error: No space left on device (os error 28)"}
@@ -233,6 +240,7 @@ def test_auto_streams_where_the_server_has_no_room(embedded: Lab) -> None:
     assert hidden(embedded.root) == []
 
 
+@pytest.mark.fault("Q02")
 def test_method_snapshot_fails_where_the_server_has_no_room(embedded: Lab) -> None:
     embedded.make("docs", points_of(3))
     full = {"action": "status", "code": 500, "body": "No space left on device (os error 28)"}
@@ -242,6 +250,7 @@ def test_method_snapshot_fails_where_the_server_has_no_room(embedded: Lab) -> No
     nothing_was_made(embedded)
 
 
+@pytest.mark.fault("Q03")
 def test_a_stream_that_ends_early_as_if_it_were_whole_is_refused(embedded: Lab) -> None:
     embedded.make("docs", points_of(40))
     cut = {"match": "GET /collections/docs/shards/0/snapshot", "action": "cut", "bytes": 30_000, "clean": True}
@@ -251,6 +260,7 @@ def test_a_stream_that_ends_early_as_if_it_were_whole_is_refused(embedded: Lab) 
     nothing_was_made(embedded)
 
 
+@pytest.mark.fault("Q15")
 def test_while_somebody_writes_the_digest_is_that_of_the_archive(lab: Lab) -> None:
     lab.make("docs", points_of(30))
     ended = threading.Event()
@@ -289,6 +299,7 @@ def test_a_second_run_is_locked_out(embedded: Lab) -> None:
     assert embedded.left_on_server() == []
 
 
+@pytest.mark.fault("Q18")
 def test_only_the_snapshot_of_a_killed_run_is_removed(lab: Lab) -> None:
     lab.make("docs", points_of(10))
     users = lab.call("POST", path_of("docs", "snapshots"))["name"]
@@ -311,6 +322,7 @@ def test_only_the_snapshot_of_a_killed_run_is_removed(lab: Lab) -> None:
     assert hidden(lab.root) == []
 
 
+@pytest.mark.fault("Q18")
 def test_where_it_is_in_doubt_whose_a_snapshot_is_none_is_removed(embedded: Lab) -> None:
     embedded.make("docs", points_of(10))
     embedded.root.mkdir()

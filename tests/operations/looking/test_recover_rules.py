@@ -175,6 +175,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_batches")
+@pytest.mark.fault("Q09")
 def test_a_recovery_that_fails_half_way_puts_everything_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.make(NAME, points_of(12))
     lab.back_up()
@@ -193,6 +194,7 @@ def test_a_recovery_that_fails_half_way_puts_everything_back(lab: Lab, monkeypat
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("way", ["resume", "undo"])
+@pytest.mark.fault("Q09")
 def test_a_recovery_that_was_killed_is_finished_or_taken_back(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_collection_that_the_backup_does_not_hold_is_code_2(docs: tuple[Lab, S
 @pytest.mark.parametrize(
     ("version", "fits"), [("1.18.0", True), ("1.17.9", True), ("1.16.4", False), ("1.19.0", False), ("2.18.0", False)]
 )
+@pytest.mark.fault("Q11")
 def test_versions_that_do_not_fit_are_code_7_unless_allowed(
     docs: tuple[Lab, StoredBackup], version: str, fits: bool
 ) -> None:
@@ -198,6 +199,7 @@ def test_versions_that_do_not_fit_are_code_7_unless_allowed(
     assert len(lab.content("docs")) == 6
 
 
+@pytest.mark.fault("Q01")
 def test_a_key_without_the_right_is_code_9(docs: tuple[Lab, StoredBackup]) -> None:
     lab, made = docs
     reader = Lab(lab.running, lab.root, lab.scratch / "reader", api_key=READ_ONLY_API_KEY)

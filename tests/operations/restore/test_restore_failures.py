@@ -49,6 +49,7 @@ def require_put_back(lab: Lab, before: dict[str, Any]) -> None:
     assert lab.journal() is None
 
 
+@pytest.mark.fault("Q10")
 def test_an_upload_that_is_cut_on_the_second_collection_puts_the_first_back(lab: Lab) -> None:
     before = two_changed(lab)
 
@@ -74,6 +75,7 @@ def test_an_upload_that_is_cut_on_the_second_collection_puts_the_first_back(lab:
     require_put_back(lab, before)
 
 
+@pytest.mark.fault("Q07")
 def test_a_server_that_drops_the_old_data_and_fails_gets_its_previous_content_back(lab: Lab) -> None:
     before = two_changed(lab)
     strikes = [upload_instead(poisoned, "b")]
@@ -91,6 +93,7 @@ def test_a_server_that_drops_the_old_data_and_fails_gets_its_previous_content_ba
     require_put_back(lab, before)
 
 
+@pytest.mark.fault("Q06")
 def test_points_that_are_silently_missing_after_a_200_are_noticed_and_counted(lab: Lab) -> None:
     before = two_changed(lab)
     few = Lab(lab.running, lab.root.parent / "few", lab.scratch / "few")
@@ -129,6 +132,7 @@ def test_a_collection_that_did_not_exist_is_gone_again(lab: Lab) -> None:
     require_put_back(lab, before)
 
 
+@pytest.mark.fault("Q13")
 def test_an_index_that_the_server_does_not_recreate_fails_the_restore(lab: Lab) -> None:
     before = two_changed(lab)
     lab.call("DELETE", path_of("a", "index", "rank?wait=true"))
@@ -197,6 +201,7 @@ def not_restored(lab: Lab) -> CollectionFailed:
     return caught.value
 
 
+@pytest.mark.fault("Q08")
 def test_a_roll_back_that_fails_too_says_where_the_content_is_and_what_to_type(lab: Lab) -> None:
     two_changed(lab)
     error = not_restored(lab)
@@ -209,6 +214,7 @@ def test_a_roll_back_that_fails_too_says_where_the_content_is_and_what_to_type(l
     assert journal.rolling_back
 
 
+@pytest.mark.fault("Q08")
 def test_a_later_undo_brings_everything_back_exactly(lab: Lab) -> None:
     before = two_changed(lab)
     not_restored(lab)
@@ -221,6 +227,7 @@ def test_a_later_undo_brings_everything_back_exactly(lab: Lab) -> None:
     require_put_back(lab, before)
 
 
+@pytest.mark.fault("Q08")
 def test_an_undo_leaves_alone_what_the_roll_back_had_put_back(lab: Lab) -> None:
     before = two_changed(lab)
 
@@ -261,6 +268,7 @@ def own(fresh_server: RunningServer, tmp_path: Path) -> Lab:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.fault("Q09")
 def test_a_server_killed_around_the_upload_and_started_again(own: Lab, when: str) -> None:
     own.make("docs", points_of(20), indexes=INDEXES)
     backed_up = own.state()
@@ -289,6 +297,7 @@ def test_a_server_killed_around_the_upload_and_started_again(own: Lab, when: str
     assert own.journal() is None
 
 
+@pytest.mark.fault("Q09")
 def test_a_server_that_never_comes_back_leaves_a_journal_that_undo_finishes(
     fresh_server: RunningServer, tmp_path: Path
 ) -> None:
@@ -331,6 +340,7 @@ UPLOAD = "POST /collections/*/snapshots/upload"
     ],
     ids=lambda fault: fault["action"],
 )
+@pytest.mark.fault("Q07")
 def test_each_way_an_upload_can_fail_ends_with_the_previous_content(embedded: Lab, fault: dict[str, Any]) -> None:
     before = two_changed(embedded)
     embedded.running.script({"match": UPLOAD, "after": 3, "times": 1, **fault})  # three probes of rights come first
@@ -353,6 +363,7 @@ def test_an_answer_that_is_lost_is_waited_for_and_not_repeated(patient_embedded:
     require_put_back(patient_embedded, before)
 
 
+@pytest.mark.fault("Q13")
 def test_indexes_that_the_recovery_lost_are_recreated(embedded: Lab) -> None:
     embedded.make("docs", points_of(20), indexes=INDEXES)
     before = embedded.state()

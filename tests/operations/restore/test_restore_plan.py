@@ -56,6 +56,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("metadata", {"owner": "me"}, False),
     ],
 )
+@pytest.mark.fault("Q12")
 def test_what_shapes_the_data_blocks_and_what_tunes_does_not(path: str, value: Any, blocking: bool) -> None:
     found = differences(BASE, changed(path, value))
     assert found
@@ -109,6 +110,7 @@ def test_index_changes_reads_both_forms_of_a_schema() -> None:
         ("1.18.3", "dev", "unknown"),
     ],
 )
+@pytest.mark.fault("Q11")
 def test_a_backup_restores_on_the_same_or_the_next_minor_version(backup: str, server: str, verdict: str) -> None:
     assert version_verdict(backup, server).verdict == verdict
 

@@ -215,6 +215,7 @@ def test_3_two_collections_to_one_target_are_refused(lab: Lab) -> None:
         lab.restore(rename={"docs": "other"})
 
 
+@pytest.mark.fault("Q14")
 def test_3_an_alias_of_the_backup_with_the_name_of_a_live_collection_is_refused(lab: Lab) -> None:
     lab.make("docs", points_of(5))
     lab.alias("live", "docs")
@@ -294,6 +295,7 @@ def test_5_foreign_indexes_that_the_restore_brought_are_removed(lab: Lab) -> Non
 # 6 --------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("Q07")
 def test_6_a_roll_back_looks_first_and_uploads_nothing_to_what_is_intact(lab: Lab) -> None:
     before = docs(lab)
 
@@ -346,6 +348,7 @@ def test_8_content_that_nobody_could_verify_needs_a_typed_flag(lab: Lab, monkeyp
     assert any("unverified" in warning for warning in report.warnings)
 
 
+@pytest.mark.fault("Q08")
 def test_8_a_broken_target_cannot_be_copied_and_the_message_names_the_flag(embedded: Lab) -> None:
     embedded.make("docs", points_of(20))
     before = embedded.state()
@@ -363,6 +366,7 @@ def test_8_a_broken_target_cannot_be_copied_and_the_message_names_the_flag(embed
 # 11 -------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("Q18")
 def test_11_a_name_that_the_server_lists_is_never_uploaded_under(lab: Lab) -> None:
     docs(lab)
     archive = archive_bytes(lab.ports.directory.find("latest"), "docs")
@@ -388,6 +392,7 @@ def test_11_a_name_that_the_server_lists_is_never_uploaded_under(lab: Lab) -> No
 # 12 -------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("Q14")
 def test_12_aliases_move_one_by_one_after_every_collection_is_verified(lab: Lab) -> None:
     lab.make("a", points_of(3))
     lab.make("b", points_of(3, seed=2))
@@ -402,6 +407,7 @@ def test_12_aliases_move_one_by_one_after_every_collection_is_verified(lab: Lab)
     assert calls == ["upload_snapshot"] * 2 + ["create_alias"] * 3
 
 
+@pytest.mark.fault("Q14")
 def test_12_an_alias_that_the_server_does_not_show_afterwards_fails_the_restore(lab: Lab) -> None:
     lab.make("a", points_of(3))
     lab.alias("one", "a")
@@ -434,6 +440,7 @@ def test_14_a_second_run_at_the_same_time_is_refused(lab: Lab) -> None:
     lab.restore()
 
 
+@pytest.mark.fault("Q12")
 def test_the_configs_that_do_not_fit_are_refused_with_the_difference(lab: Lab) -> None:
     lab.make("docs", points_of(3))
     lab.back_up()
