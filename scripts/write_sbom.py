@@ -5,6 +5,8 @@ The same lock gives the same bytes: there is no date in it, and its serial numbe
 
 from __future__ import annotations
 
+# The library's decorators hide its classes' constructors and attributes from the type checker.
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
 import hashlib
 import json
 import re

@@ -239,6 +239,13 @@ def gone(relative: str) -> Callable[[Scene], None]:
     return lambda scene: (of_the_backup(scene) / relative).unlink()
 
 
+def beside(relative: str) -> Callable[[Scene], None]:
+    def put(scene: Scene) -> None:
+        (of_the_backup(scene) / relative).write_text("mine")
+
+    return put
+
+
 def foreign(relative: str) -> Callable[[Scene], None]:
     """The file of a later backup in the place of this one's."""
 
@@ -314,7 +321,7 @@ MISPLACED = [
         (0,),
         says=("notes.txt",),
         world=restore_world,
-        damage=lambda scene: (of_the_backup(scene) / "qdrant/notes.txt").write_text("mine") and None,
+        damage=beside("qdrant/notes.txt"),
         quick=False,
     )
 ]

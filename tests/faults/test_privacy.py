@@ -197,6 +197,10 @@ def test_a_copy_of_an_env_file_is_its_owners_alone_whatever_the_original_was(
     _env_is_private(scene)
 
 
+def _changed_env(scene: Scene) -> None:
+    (scene.line.install / "docker" / ".env").write_text(f"OTHER_SECRET={CANARY}x\n")
+
+
 S06 = [
     Case("S06", "a copy of an env file is not shown", ("show", "latest", "--json"), (0,), world=restore_world),
     Case(
@@ -206,7 +210,7 @@ S06 = [
         (0,),
         (".env: replace",),
         world=restore_world,
-        damage=lambda scene: (scene.line.install / "docker" / ".env").write_text(f"OTHER_SECRET={CANARY}x\n") and None,
+        damage=_changed_env,
     ),
 ]
 

@@ -10,8 +10,9 @@ import json
 import os
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -36,7 +37,7 @@ EACH = pytest.mark.parametrize("name", TARGETS)
 Edit = tuple[str, int, int, bytes]
 
 
-def mutate(data: bytes, edits: list[Edit]) -> bytes:
+def mutate(data: bytes, edits: Sequence[Edit]) -> bytes:
     """Bytes after some edits, each at a place modulo the length."""
     for kind, first, second, text in edits:
         size = len(data) or 1
@@ -98,7 +99,7 @@ def _resealed(block: bytes) -> bytes:
 @settings(max_examples=EXAMPLES)
 @given(seed=st.sampled_from(SEEDS["archive"]), edits=EDITS, block=st.integers(0, 1000))
 def test_headers_whose_checksums_were_made_to_fit_end_in_integrity_failed(
-    seed: bytes, edits: list[Edit], block: int
+    seed: bytes, edits: Sequence[Edit], block: int
 ) -> None:
     at = block % (len(seed) // 512) * 512
     changed = mutate(seed[at : at + 512], edits)[:512].ljust(512, b"\0")
@@ -112,14 +113,14 @@ JSON = st.recursive(
 )
 
 
-def _with(raw: object, path: list[int], value: object) -> object:
+def _with(raw: Any, path: list[int], value: object) -> object:
     """JSON with the value at a place of it, found by numbers modulo what is there."""
     if not path or not isinstance(raw, (dict, list)) or not raw:
         return value
     keys = list(raw) if isinstance(raw, dict) else list(range(len(raw)))
     chosen = keys[path[0] % len(keys)]
     changed = dict(raw) if isinstance(raw, dict) else list(raw)
-    changed[chosen] = _with(changed[chosen], path[1:], value)  # type: ignore[index]
+    changed[chosen] = _with(changed[chosen], path[1:], value)
     return changed
 
 

@@ -104,7 +104,8 @@ def _pax_sparse(name: str, size_bytes: int) -> bytes:
     """A sparse file in the form of GNU's pax version 1.0: its map stands in its data."""
     data = b"1\n0\n0\n".ljust(tar.BLOCK_BYTES, b"\0")
     fields = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": name}
-    return _member("GNUSparseFile.0/x", data=data, **fields, **{"GNU.sparse.realsize": str(size_bytes)})
+    fields["GNU.sparse.realsize"] = str(size_bytes)
+    return _member("GNUSparseFile.0/x", tarfile.REGTYPE, "", data, **fields)
 
 
 def _global_pax(**fields: str) -> bytes:
