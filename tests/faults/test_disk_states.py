@@ -66,8 +66,8 @@ def full_disk(mounts: Mounts, server: RunningServer, place: Path, options: str, 
     return ended[0]
 
 
-SIZES_KB = (64, 128, 192, 256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 2048, 3072, 8192)
-INODES = (9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31, 33, 35, 40, 45, 50, 60, 80)
+SIZES_KB = (64, 128, 192, 256, 384, 512, 640, 768, 896, 1024, 1280, 1536, 2048, 3072, 8192, 16384, 24576, 65536)
+INODES = (9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31, 33, 35, 40, 45, 50, 60, 80, 120, 400)
 
 
 @needs_mounts
@@ -93,7 +93,7 @@ def test_a_disk_that_has_no_room_for_the_safety_copy(
     mounts: Mounts, embedded_server: RunningServer, tmp_path: Path
 ) -> None:
     ended: list[int] = []
-    for size in (384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192):
+    for size in (384, 512, 768, 1024, 1536, 2048, 4096, 8192, 24576, 98304):
         options = f"size={size}k"
         (tmp_path / options).mkdir()
         ended.append(
