@@ -24,6 +24,7 @@ from qdrant_backup.engine.halves import JudgedError, halved_blocks, is_worth_hal
 from qdrant_backup.engine.not_finite import NotFinite
 from qdrant_backup.engine.opening import Unpacker, shard_directories
 from qdrant_backup.engine.reading import blocks_of, vector_names_of, write_digest
+from qdrant_backup.engine.unsynced import spare_disk_waits
 from qdrant_backup.engine.verdict import failed_from
 from qdrant_backup.engine.wire import (
     FRAME_HEAD_BYTES,
@@ -135,6 +136,8 @@ def _settle() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # All it unpacks is thrown away, and the digest is made durable by its parent.
+    spare_disk_waits()
 
 
 def _is_wanted_without_indexes(name: str) -> bool:

@@ -60,6 +60,18 @@ def _started(job: Job) -> Child:
         raise NotWritable("The engine's child process does not start", why=str(error)) from error
 
 
+def _make_durable(target: Path) -> None:
+    """The child's own fsync would do nothing (`unsynced.py`)."""
+    try:
+        descriptor = os.open(target, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise not_made(f"The digest {target} cannot be written", error) from error
+
+
 class DigestSink:
     """Takes an archive's bytes while they pass by. Made by `Engine.open_digest`.
 
@@ -116,6 +128,7 @@ class DigestSink:
             raise self._death()
         if not isinstance(answer, Done):
             raise error_from(answer)
+        _make_durable(self.target)
         summary = DigestSummary(answer.points, answer.vector_names, answer.content)
         digested = Digested(summary, report_from(answer.report), answer.not_finite)
         self.finished = True
