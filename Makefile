@@ -45,7 +45,7 @@ demo: $(RUNTIME) ## back up, lose and restore a small AI memory, on the embedded
 
 test: $(DEV) ## run every test (TEST_JOBS=4, PYTEST_ARGS=...), on a real Qdrant too where `qdrant` is on PATH
 	@echo "Running the tests in $(TEST_JOBS) processes."
-	@$(PY) -m pytest -n $(TEST_JOBS) --dist worksteal -o tmp_path_retention_policy=failed $(CHECKED) $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(TEST_JOBS) --dist worksteal $(CHECKED) $(PYTEST_ARGS)
 
 faults: $(DEV) ## every case of the fault matrix, in full (FAULT_ARGS=..., needs `make fault-tools` for some)
 	@echo "Running the fault matrix in $(TEST_JOBS) processes."
