@@ -91,6 +91,12 @@ def test_a_snapshot_is_listed_with_its_size_and_checksum_until_it_is_deleted(ser
     assert server.call("GET", f"{C}/snapshots")[1]["result"] == []
 
 
+def test_a_snapshot_of_a_collection_whose_name_begins_with_a_dot_is_listed(server: RunningServer) -> None:
+    fill(server, "/collections/.hidden", count=1)
+    described, _ = snapshot(server, "/collections/.hidden")
+    assert server.call("GET", "/collections/.hidden/snapshots")[1]["result"] == [described]
+
+
 def test_a_snapshot_has_the_members_of_the_servers_own(server: RunningServer) -> None:
     fill(server, shards=2)
     names = members(snapshot(server)[1])

@@ -178,4 +178,4 @@ class Snapshots:
 
 
 def _is_snapshot(path: Path) -> bool:
-    return path.is_file() and path.suffix not in (".checksum", ".new") and not path.name.startswith(".")
+    return path.is_file() and path.suffix not in (".checksum", ".new")
