@@ -60,6 +60,7 @@ def test_proxies_in_the_environment_are_not_used(qdrant, connect, monkeypatch):
     assert connect(qdrant.url).collections() == ("a", "b")
 
 
+@pytest.mark.fault("N11")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed_and_the_other_host_sees_no_key(qdrant, server, status):
     other = Scripted()
@@ -137,12 +138,14 @@ def test_what_does_not_speak_http_is_named_with_the_rest_port(connect, words):
     ],
     ids=["empty", "words", "list", "null", "type", "deep", "deep-unknown", "nan", "huge-number", "bytes"],
 )
+@pytest.mark.fault("Q19")
 def test_wrong_json_is_a_bad_response(qdrant, server, body):
     qdrant.on("GET /collections", Reply(200, body, {"content-type": "application/json"}))
     with pytest.raises(NotQdrant, match="bad response"):
         server.collections()
 
 
+@pytest.mark.fault("Q19")
 def test_deep_json_in_a_part_that_is_kept_raw_is_a_bad_response(qdrant, server):
     body = b'{"result": {"status": "green", "config": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}}"
     qdrant.on("GET /collections/c", Reply(200, body))
@@ -150,6 +153,7 @@ def test_deep_json_in_a_part_that_is_kept_raw_is_a_bad_response(qdrant, server):
         server.collection("c")
 
 
+@pytest.mark.fault("Q19")
 def test_an_answer_without_end_is_cut_off(qdrant, server):
     body = b'{"result": {"status": "' + b"x" * (9 * 1024 * 1024) + b'"}}'
     qdrant.on("GET /collections/c", Reply(200, body))
