@@ -26,6 +26,8 @@ from qdrant_backup.errors import (
     UsageError,
 )
 from qdrant_backup.operations.backup import BackupRequest, backup
+from qdrant_backup.operations.restore.requests import RestoreRequest
+from qdrant_backup.operations.restore.run import restore
 from qdrant_backup.storage.stored import StoredBackup
 from support.original_backup import unpack_original_backup
 from support.restoring import Lab, points_of
@@ -279,3 +281,19 @@ def test_a_config_file_that_fails_leaves_the_collections_restored(embedded: Lab)
     assert "collections are restored" in report.config_failure.what
     assert len(embedded.content("docs")) == 3
     assert (embedded.install / ".env").is_symlink()
+
+
+@pytest.mark.fault("P07")
+def test_a_backup_that_was_deleted_while_the_plan_was_looked_at(docs: tuple[Lab, StoredBackup]) -> None:
+    lab, made = docs
+    before = lab.state()
+
+    def confirm(_: object) -> bool:
+        made.path.rename(made.path.with_name(f".{made.backup_id}.deleting"))
+        return True
+
+    with pytest.raises(BackupNotFound, match="is gone") as caught:
+        restore(RestoreRequest(str(made.path)), lab.ports, confirm)
+    assert caught.value.codes.restore == 1
+    assert lab.state() == before
+    assert lab.safety_copies() == []

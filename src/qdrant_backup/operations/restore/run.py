@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from qdrant_backup.errors import Incompatible, RefusedForSafety
+from qdrant_backup.errors import BackupNotFound, Incompatible, RefusedForSafety
 from qdrant_backup.layout import backup_id_at
 from qdrant_backup.operations.copies import remove_left_behind
 from qdrant_backup.operations.events import Warned
@@ -131,6 +131,12 @@ def _begin(decided: RestorePlan, facts: Facts, ports: Ports, lock: DirectoryLock
 
 def _require_as_surveyed(facts: Facts, ports: Ports) -> None:
     """Between survey and lock somebody may have confirmed at leisure; what was decided on must still be true."""
+    backup = facts.source.backup
+    if not backup.path.is_dir():
+        raise BackupNotFound(
+            f"Backup {backup.path} is gone",
+            why="another run, such as `prune`, deleted it before this one could keep it from doing so",
+        )
     for each in facts.targets:
         now = look(ports, each.target)
         before = each.live
