@@ -179,8 +179,10 @@ def _signals(console: Any) -> Generator[None]:
     try:
         yield
     finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+        # Once one has come, the next must not end the process while it says how it ended.
+        if not stopping:
+            for number, handler in before:
+                signal.signal(number, handler)
 
 
 def _open_streams() -> None:
