@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from faults.harness.scene import Scene
 from support.servers import RunningServer
 
 __all__ = ["Enumeration", "strike_all", "traced"]
+
+ATTEMPTS = 3
+"""The number of a call may differ by one from run to run; what was meant is struck in the next attempt then."""
 
 SCRATCH = "/.scratch/"
 """Where archives are unpacked: the engine's own work, which nothing is restored from."""
@@ -72,18 +76,42 @@ def strike_all(
     chosen = found if most is None or most >= len(found) else random.Random(seed).sample(found, most)
     wrong: list[str] = []
     for number, strike in enumerate(chosen):
-        place = directory / str(number)
-        try:
-            play(_case(wanted, strike, place), server, place)
-            wanted.after(strike, place / "system-calls")
-        except AssertionError as error:
+        error: AssertionError | None = None
+        for attempt in range(ATTEMPTS):
+            error = _struck(wanted, strike, server, directory / f"{number}-{attempt}")
+            if error is None or _shape(strike.line) in map(_shape, _met(directory / f"{number}-{attempt}")):
+                break
+        if error is not None:
             wrong.append(f"{wanted.fault} at {strike.call} number {strike.number} ({strike.line}):\n{error}")
-        finally:
-            if not server.alive:
-                server.restart()
-            server.empty()
     assert not wrong, f"{len(wrong)} of {len(chosen)} runs:\n" + "\n\n".join(wrong)
     return len(chosen)
+
+
+def _struck(wanted: Enumeration, strike: Strike, server: RunningServer, place: Path) -> AssertionError | None:
+    try:
+        play(_case(wanted, strike, place), server, place)
+        wanted.after(strike, place / "system-calls")
+    except AssertionError as error:
+        return error
+    finally:
+        if not server.alive:
+            server.restart()
+        server.empty()
+    return None
+
+
+def _met(place: Path) -> list[str]:
+    """The calls that the fault met, from their arguments on."""
+    lines = (place / "system-calls").read_text("utf-8", "replace").splitlines()
+    ends = [number for number, line in enumerate(lines) if line.endswith("+++ killed by SIGKILL +++")]
+    struck = [line for line in lines if "(INJECTED)" in line] + [lines[number - 1] for number in ends]
+    return [line.partition("(")[2] for line in struck]
+
+
+def _shape(line: str) -> str:
+    """The last names of the paths in a call, without what differs from run to run: which call it is."""
+    names = re.findall(r'[^/"<>]+(?=[">])', line.partition(', "{')[0])
+    return " ".join(re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", name) for name in names[-2:])
 
 
 def _case(wanted: Enumeration, strike: Strike, place: Path) -> Case:
