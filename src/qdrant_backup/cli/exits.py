@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-__all__ = ["Invocation", "code_of", "run"]
+__all__ = ["Invocation", "code_of", "ignore_signals", "run"]
 
+_STOPPING = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 _RESTORING = frozenset({"restore", "undo", "resume"})
 _CLASSES = {
     "AccessDenied": "auth",
@@ -161,6 +162,12 @@ def _report(console: Any, error: QdrantBackupError, code: int, *, as_json: bool)
     console.error_json({"error": fields})
 
 
+def ignore_signals() -> None:
+    """For the end of the process: what comes while the interpreter closes down must not change the exit code."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def _signals(console: Any) -> Generator[None]:
     """Ctrl-C, SIGTERM and SIGHUP raise `Interrupted` once; while that cleans up, further ones only say so."""
@@ -174,8 +181,7 @@ def _signals(console: Any) -> Generator[None]:
         stopping = True
         raise Interrupted(number)
 
-    numbers = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
-    before = [(number, signal.signal(number, stop)) for number in numbers]
+    before = [(number, signal.signal(number, stop)) for number in _STOPPING]
     try:
         yield
     finally:

@@ -84,10 +84,12 @@ def main(arguments: Sequence[str] | None = None, *, repository: str | None = Non
         arguments: without the program's name; the process's own when left out.
         repository: the directory whose `backups/` is the default backup directory; the current one when left out.
     """
-    from qdrant_backup.cli.exits import run
+    from qdrant_backup.cli.exits import ignore_signals, run
 
     # What is written asks for private modes itself; this is for the directories above it, and for what programs that we
     # start write.
     os.umask(0o077)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(cli, words, Path(repository) if repository else Path.cwd()))
+    code = run(cli, words, Path(repository) if repository else Path.cwd())
+    ignore_signals()
+    sys.exit(code)
