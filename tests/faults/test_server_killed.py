@@ -135,7 +135,7 @@ STRIKES = {
     "mkdir": (1, 6, 15, 30),
     "ftruncate": (1, 10, 25),
     "rename": (1, 12, 25),
-    "renameat": (1, 3, 8, 15),
+    "renameat": (1, 3, 8),
     "unlinkat": (1, 4),
     "rmdir": (1, 4),
     "fsync": (1, 4),
