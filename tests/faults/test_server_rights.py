@@ -141,8 +141,8 @@ CASES = [
         *denials({**SAID_EVERYWHERE, **ONLY_RESTORE}, RESTORE, status),
     )
 ]
-CASES += [*optional(IDENTITY, ("backup",)), *optional(IDENTITY, RESTORE)]
-CASES += [dataclasses.replace(case, quick=False) for case in WITHDRAWN]
+LONG = (*optional(IDENTITY, ("backup",)), *optional(IDENTITY, RESTORE), *WITHDRAWN)
+CASES += [dataclasses.replace(case, quick=False) for case in LONG]
 
 
 @pytest.mark.parametrize(("case", "kind"), parameters(CASES))
