@@ -176,7 +176,8 @@ def _signals(console: Any) -> Generator[None]:
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
         nonlocal stopping
         if stopping:
-            console.error_line("Still cleaning up ...")
+            with contextlib.suppress(RuntimeError):  # It came in the middle of a line that is being printed.
+                console.error_line("Still cleaning up ...")
             return
         stopping = True
         raise Interrupted(number)
