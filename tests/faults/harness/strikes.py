@@ -16,8 +16,9 @@ from support.servers import RunningServer
 
 __all__ = ["Enumeration", "strike_all", "traced"]
 
+_PROMISE = re.compile(r"^G[1-7]: ", re.MULTILINE)
 ATTEMPTS = 3
-"""The number of a call may differ by one from run to run; what was meant is struck in the next attempt then."""
+"""The number of a call may differ from run to run, since a download comes in pieces as it likes; then it is tried again."""
 
 SCRATCH = "/.scratch/"
 """Where archives are unpacked: the engine's own work, which nothing is restored from."""
@@ -75,16 +76,21 @@ def strike_all(
     found = traced(wanted, server, directory / "undisturbed")
     chosen = found if most is None or most >= len(found) else random.Random(seed).sample(found, most)
     wrong: list[str] = []
+    missed: list[Strike] = []
     for number, strike in enumerate(chosen):
-        error: AssertionError | None = None
         for attempt in range(ATTEMPTS):
-            error = _struck(wanted, strike, server, directory / f"{number}-{attempt}")
-            if error is None or _shape(strike.line) in map(_shape, _met(directory / f"{number}-{attempt}")):
+            place = directory / f"{number}-{attempt}"
+            error = _struck(wanted, strike, server, place)
+            if error is None:
                 break
-        if error is not None:
-            wrong.append(f"{wanted.fault} at {strike.call} number {strike.number} ({strike.line}):\n{error}")
+            if _shape(strike.line) in map(_shape, _met(place)) or _PROMISE.search(str(error)):
+                wrong.append(f"{wanted.fault} at {strike.call} number {strike.number} ({strike.line}):\n{error}")
+                break
+        else:
+            missed.append(strike)
     assert not wrong, f"{len(wrong)} of {len(chosen)} runs:\n" + "\n\n".join(wrong)
-    return len(chosen)
+    assert len(missed) <= len(chosen) // 4, f"faults that never happened: {missed}"
+    return len(chosen) - len(missed)
 
 
 def _struck(wanted: Enumeration, strike: Strike, server: RunningServer, place: Path) -> AssertionError | None:
