@@ -150,7 +150,13 @@ def verify(invocation: Any, backups: tuple[str, ...], **flags: Any) -> None:
     verdicts: list[Verdict] = []
     with wiring.ports(lambda event: aside(wiring.console, event)) as ports:
         for backup in chosen:
-            verdict = verify_one(backup, level, ports)
+            try:
+                verdict = verify_one(backup, level, ports)
+            except BackupNotFound as error:
+                if not flags["every"]:
+                    raise
+                wiring.console.warning(str(error))
+                continue
             verdicts.append(verdict)
             if not flags["as_json"]:
                 _print(wiring.console, verdict)

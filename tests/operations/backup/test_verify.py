@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
 from qdrant_backup.archive import tar
-from qdrant_backup.errors import QdrantBackupError
+from qdrant_backup.errors import BackupNotFound, QdrantBackupError
 from qdrant_backup.operations.events import Warned
 from qdrant_backup.operations.verify import verify
 from qdrant_backup.storage.catalogue import CatalogueFile, Level
@@ -50,6 +51,15 @@ def test_a_good_one_passes_at_each_level_and_is_not_touched(made: StoredBackup, 
         assert verdict.passed, verdict
         assert CatalogueFile(bench.root).read().entry(there).level is level
     assert {path: path.stat().st_mtime_ns for path in there.path.rglob("*")} == files
+
+
+@pytest.mark.fault("P07")
+def test_one_that_is_deleted_meanwhile_is_gone_and_not_damaged(made: StoredBackup, bench: Lab) -> None:
+    there = copied(made, bench.root)
+    shutil.rmtree(there.path)
+    with pytest.raises(BackupNotFound, match="is gone"):
+        verify(there, Level.ARCHIVE, bench.ports)
+    assert CatalogueFile(bench.root).read().entry(there).level is None
 
 
 def _damage(path: Path, bench: Lab) -> str:
