@@ -214,9 +214,7 @@ def _check(manifest: Manifest, name: str) -> None:
         safe_relative_path(file.path)
         _require_counts(f"{name} about {file.path!r}", file.size_bytes)
         if not _CHECKSUM.fullmatch(file.sha256):
-            raise BackupInvalid(
-                f"{name} has no usable SHA-256 for {file.path!r}", why="one is written for every file"
-            )
+            raise BackupInvalid(f"{name} has no usable SHA-256 for {file.path!r}", why="one is written for every file")
     for config in manifest.config:
         safe_relative_path(config.path)
     for path in manifest.config_files:

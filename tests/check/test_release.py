@@ -29,7 +29,9 @@ def document() -> dict[str, Any]:
 
 
 def test_the_bill_of_materials_lists_every_locked_package_with_every_hash(document: dict[str, Any]) -> None:
-    listed = {(each["name"], each["version"]): {h["content"] for h in each["hashes"]} for each in document["components"]}
+    listed = {
+        (each["name"], each["version"]): {h["content"] for h in each["hashes"]} for each in document["components"]
+    }
     pinned = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", LOCK, re.MULTILINE)
 
     assert len(pinned) > 10

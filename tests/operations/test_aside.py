@@ -25,5 +25,8 @@ def test_a_limit_on_threads_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_engine_does_not_start_without_its_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(NotWritable, match="does not start"), Engine(scratch=tmp_path / "scratch").open_digest(tmp_path / "digest"):
+    with (
+        pytest.raises(NotWritable, match="does not start"),
+        Engine(scratch=tmp_path / "scratch").open_digest(tmp_path / "digest"),
+    ):
         pytest.fail("it started")

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from qdrant_backup.errors import Incompatible, IntegrityFailed
 from qdrant_backup.model import BackupId, CollectionName
@@ -33,11 +34,9 @@ def test_what_was_written_is_read_and_nobody_else_may(tmp_path: Path):
 
 
 def test_recording_the_same_again_replaces_it_and_forgetting_takes_only_what_was_named():
-    other = GoldenQuery(
-        **{name: getattr(QUERY, name) for name in QUERY.__struct_fields__} | {"id": "other", "limit": 3}
-    )
+    other = structs.replace(QUERY, id="other", limit=3)
     golden = Golden().with_queries([QUERY, other])
-    again = GoldenQuery(**{name: getattr(QUERY, name) for name in QUERY.__struct_fields__} | {"limit": 2})
+    again = structs.replace(QUERY, limit=2)
 
     assert [(one.id, one.limit) for one in golden.with_queries([again]).queries] == [("0123abcd", 2), ("other", 3)]
     assert golden.without(frozenset({"0123abcd"})).queries == (other,)
