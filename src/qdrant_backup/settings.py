@@ -25,6 +25,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 _LAST_PORT = 65535
 _USER = re.compile(r"//[^/]*@")
+_QUERY = re.compile(r"(//[^?#]*[?#]).*")
 
 
 def _text(text: str) -> str:
@@ -306,10 +307,15 @@ def _parsed(variable: Variable, text: str, source: str) -> Any:
         return variable.parse(text)
     except ValueError as error:
         raise UsageError(
-            f"{variable.name} is {_USER.sub('//' + MASK + '@', text)!r} ({source})",
+            f"{variable.name} is {_shown(text)!r} ({source})",
             why=str(error),
             advice=f"Correct {variable.name}; `qdrant-backup config show` lists every setting and where it comes from.",
         ) from None
+
+
+def _shown(text: str) -> str:
+    """A setting's text without what may be a secret in an address: a user, a query, a fragment."""
+    return _QUERY.sub(rf"\1{MASK}", _USER.sub(f"//{MASK}@", text))
 
 
 def _secret(variable: Variable, text: str, source: str) -> Secret:

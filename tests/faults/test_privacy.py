@@ -123,6 +123,18 @@ def test_the_check_itself_sees_what_is_open_to_others(tmp_path: Path) -> None:
     assert _open_to_others(log, Path("/x")) == ["/x/b 0666", "/x/c 0777", "/x/g 0777"]
 
 
+@pytest.mark.fault("S03")
+def test_a_planted_link_to_a_directory_is_refused_before_a_restore_begins(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    before = scene.lab.state()
+    (scene.line.backups / ".undo").symlink_to(tmp_path / "victim")
+    ran = scene.line.inside("restore", scene.backup, "--force")
+    assert ran.code == 2, ran
+    assert ".undo is a symbolic link" in ran.err
+    assert scene.lab.state() == before
+    assert list((tmp_path / "victim").iterdir()) == []
+
+
 PLANTED = (
     ".lock",
     ".catalogue.json",

@@ -131,6 +131,8 @@ def test_no_program_that_a_command_starts_is_told_a_secret(scene: Scene, command
     if lacking := missing(("strace",)):
         pytest.skip(f"needs {', '.join(lacking)}")
     log = scene.line.directory / "executed.strace"
+    if command == "undo":
+        scene.line.inside("restore", scene.backup, "--force").ok()
     for made in USES[command]:
         process = scene.line.start(*called(command, made, scene), program=[*STRACED, str(log), *PROGRAM])
         if made.serves:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import click
-from click.shell_completion import BashComplete, FishComplete, ZshComplete
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 from qdrant_backup.cli.console import Console
 
@@ -20,4 +20,5 @@ _SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the completion for SHELL. For bash: `source <(qdrant-backup completion bash)`."""
     script = _SHELLS[shell](ctx.find_root().command, {}, "qdrant-backup", "_QDRANT_BACKUP_COMPLETE")
-    Console(sys.stdout, sys.stderr).line(script.source())
+    # Not `script.source()`, which for bash starts one to ask for its version, and that would inherit the keys.
+    Console(sys.stdout, sys.stderr).line(ShellComplete.source(script))

@@ -27,7 +27,8 @@ def version(*, as_json: bool) -> None:
         "digest format": MAGIC.decode(),
         "qdrant-edge-py": metadata.version("qdrant-edge-py"),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        # Not `platform.platform()`, which starts a program that would inherit the keys.
+        "platform": f"{platform.system()}-{platform.release()}-{platform.machine()}",
     }
     console = Console(sys.stdout, sys.stderr)
     if as_json:

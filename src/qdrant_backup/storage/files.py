@@ -155,7 +155,7 @@ def make_private_directory(path: Path, *, parents: bool = False) -> bool:
         Whether it was created.
 
     Raises:
-        NotWritable: it cannot be created, or a file stands in its place.
+        NotWritable: it cannot be created, or a file or (without `parents`) a link stands in its place.
         InsufficientSpace: no room for it.
     """
     with writing(path):
@@ -164,6 +164,8 @@ def make_private_directory(path: Path, *, parents: bool = False) -> bool:
                 path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(PRIVATE_DIRECTORY)
         except FileExistsError as error:
+            if not parents and path.is_symlink():
+                raise NotWritable(f"{path} is a symbolic link", why="nothing is written through one") from error
             if path.is_dir():
                 return False
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from qdrant_backup.errors import Incompatible, IntegrityFailed, RefusedForSafety
+from qdrant_backup.errors import Incompatible, IntegrityFailed, NotWritable, RefusedForSafety
 from qdrant_backup.layout import JOURNAL, UNDO
 from qdrant_backup.storage.files import (
     fsync_directory,
@@ -151,6 +151,7 @@ class JournalFile:
         Raises:
             RefusedForSafety: another restore has not ended.
             IntegrityFailed: the journal that is there, or a record, is damaged.
+            NotWritable: it cannot be written, or the records' directory is a link.
         """
         left = self.read()
         if left is not None:
@@ -159,6 +160,8 @@ class JournalFile:
                 why=f"its journal is open: {self.path}",
                 advice="Run `qdrant-backup resume` to finish it, or `qdrant-backup undo` to put everything back.",
             )
+        if self._records.is_symlink():  # Said now: when the restore has ended, its record would have no place.
+            raise NotWritable(f"{self._records} is a symbolic link", why="nothing is written through one")
         opened = journal.but(order=1 + max((order for order, _ in self._numbered()), default=0))
         self.write(opened)
         return opened

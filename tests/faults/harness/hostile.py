@@ -80,7 +80,8 @@ def stage(shared_servers: Any, tmp_path: Path) -> Iterator[Stage]:
         yield Stage(scene)
     finally:
         scene.close()
-        server.empty()
+        if server.alive:
+            server.empty()
 
 
 # Archives -------------------------------------------------------------------------------------------------------------

@@ -39,4 +39,5 @@ def scene(shared_servers: Any, tmp_path: Path) -> Iterator[Scene]:
         yield made
     finally:
         made.close()
-        server.empty()
+        if server.alive:
+            server.empty()
