@@ -181,7 +181,9 @@ def _last_line(report: DrillReport) -> str:
 @json_option
 @click.pass_obj
 def record(invocation: Any, questions: tuple[str, ...], **flags: Any) -> None:
-    """Record golden queries: questions with the answers that BACKUP gives, which later drills must give too.
+    """Record golden queries for later drills to ask.
+
+    They are questions with the answers that BACKUP gives, which later drills must get too.
 
     QUESTIONS are ranked by their words (BM25), or by their vector with `--embed-command` or `--embed-url`; the vector is kept,
     so that drills need no embedding. A question is kept for each collection that answers it.
