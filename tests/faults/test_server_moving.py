@@ -81,7 +81,8 @@ CASES = [
             "Q15",
             f"writers never stop and the method is {method}",
             ("backup", "--method", method),
-            (0,),
+            # What streams beside the optimiser may bring deleted points back, so it is refused when that never rests.
+            (0, 2) if method == "stream" else (0,),
             world=lambda scene: small_world(scene.lab),
             during=writing,
             on=BOTH,
