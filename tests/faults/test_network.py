@@ -101,12 +101,6 @@ BROKEN = (
 )  # fmt: skip
 
 
-def to_the_end(scene: Scene) -> None:
-    """Whatever is on its way has arrived: a server takes what lies in the system's buffers after its sender has left."""
-    assert scene.relay is not None
-    scene.relay.wait_until_idle(120)
-
-
 SLOW = (
     Case("N06", "a drip of one byte a second down", BACKUP, (2,), ("only", "bytes came in"), world=one_backup, on=BOTH,
          network=(Rule(DOWNLOAD, Rate(1), times=None),), settings={"SNAPSHOT_UPLOAD_TIMEOUT": "2"}),
@@ -116,9 +110,6 @@ SLOW = (
          network=(Rule(DOWNLOAD, Rate(30_000), times=None),), also=("G1", "G5")),
     Case("N06", "slow but alive up", RESTORE, (0,), world=one_changed, on=BOTH, settings={"SNAPSHOT_UPLOAD_TIMEOUT": "30"},
          network=(Rule(UPLOAD, Rate(500_000, up=True)),), also=("G1", "G4", "G5")),
-    Case("N06", "an upload that is given up while it is on its way", RESTORE, (4,), (NAME,), world=one_changed, on=BOTH,
-         settings={"SNAPSHOT_UPLOAD_TIMEOUT": "2"}, network=(Rule(UPLOAD, Rate(400_000, up=True)),), mend=to_the_end,
-         also=("G4",)),
     *(
         Case("N06", f"every request of a {run[0]} takes its time", run, (0,), world=world, on=BOTH,
              network=(Rule("*", Delay(0.2), times=None),), also=("G1", "G4", "G5"))

@@ -19,11 +19,13 @@ class Slow(BaseHTTPResponse):
         return self.pieces.pop(0) if self.pieces else b""
 
 
+@pytest.mark.fault("N06")
 def test_a_drip_is_as_good_as_silence(clock):
     with pytest.raises(Broken, match="only 300 bytes came in 300 s"):
         list(pull(Slow(clock, [b"x"] * 1000, 1.0), clock, 300.0))
 
 
+@pytest.mark.fault("N06")
 def test_slow_but_alive_is_fine(clock):
     assert len(list(pull(Slow(clock, [b"x" * 1000] * 1000, 1.0), clock, 300.0))) == 1000
 

@@ -118,6 +118,7 @@ def test_a_silent_verdict_leaves_the_server_at_work_perhaps(qdrant, relay, conne
         send(connect(relay.url, silence_s=1.0))
 
 
+@pytest.mark.fault("N06")
 def test_what_is_still_on_its_way_when_an_upload_is_given_up_never_arrives(qdrant, relay, connect):
     qdrant.on(f"POST {PATH}", Reply.result(True))
     relay.rules.append(Rule(GLOB, Rate(1_000_000, up=True)))
