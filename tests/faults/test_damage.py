@@ -291,7 +291,7 @@ WRONG_FILES = {
     "manifest missing": (gone("manifest.json"), 2, "manifest.json"),
     "snapshot of another backup": (foreign("qdrant/discussions.snapshot"), 5, "discussions.snapshot"),
     "digest of another backup": (foreign("digest/discussions.digest"), 5, "discussions.digest"),
-    "manifest of another backup": (foreign("manifest.json"), 5, "discussions.snapshot"),
+    "manifest of another backup": (foreign("manifest.json"), 5, "discussions.digest"),
     "checksums of another backup": (foreign("SHA256SUMS"), 5, "SHA256SUMS"),
     "snapshots exchanged": (
         exchanged("qdrant/discussions.snapshot", "qdrant/conventions.snapshot"),
