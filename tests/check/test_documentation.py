@@ -16,7 +16,7 @@ from support.prose import mistakes
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"])
 KNOWN = {("backup",): {"--output", "--help"}, ("config",): {"--help"}, ("config", "show"): {"--json"}, (): {"--help"}}
 
 
