@@ -21,16 +21,15 @@ def cannot_mount(directory: Path) -> str:
     lacking = [name for name in ("unshare", "mount", "mkfs.ext4") if shutil.which(name) is None]
     if lacking:
         return f"needs {', '.join(lacking)}"
-    disk = _disk(directory)
-    environment = {**os.environ, "IMAGE": str(_image(directory)), "DISK": str(disk)}
-    tried = subprocess.run([*WITHIN, "true"], env=environment, capture_output=True, text=True, check=False)
+    tried = subprocess.run([*WITHIN, "true"], env=_environment(directory), capture_output=True, text=True, check=False)
     return f"needs the right to mount: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 def start_on_small_disk(directory: Path) -> RunningServer:
     """Its storage and its snapshots lie on one ext4 filesystem, which nobody but the server sees and which ends with it.
 
-    A tmpfs would not do: the server maps files with holes, and reading a hole of a full tmpfs kills it (SIGBUS).
+    A tmpfs would not do: the server maps files with holes, and reading a hole of a full tmpfs kills it (SIGBUS). Here only
+    writing to one does, so it happens now and then.
     """
     disk = _disk(directory)
     settings = {
@@ -53,12 +52,20 @@ def fill(server: RunningServer, left_bytes: int) -> None:
 
 
 def free(server: RunningServer) -> None:
-    """Take away what filled it."""
-    _filler(server).unlink(missing_ok=True)
+    """Take away what filled it; also where the server died of it, and its mount with it."""
+    if server.alive:
+        _filler(server).unlink(missing_ok=True)
+        return
+    command = ("unshare", "-m", "sh", "-c", 'mount -o loop "$IMAGE" "$DISK" && rm -f "$DISK/filler"')
+    subprocess.run(command, env=_environment(server.data_dir), check=True)
 
 
 def _filler(server: RunningServer) -> Path:
     return Path(f"/proc/{server.pid}/root{_disk(server.data_dir)}/filler")
+
+
+def _environment(directory: Path) -> dict[str, str]:
+    return {**os.environ, "IMAGE": str(_image(directory)), "DISK": str(_disk(directory))}
 
 
 def _disk(directory: Path) -> Path:
@@ -70,6 +77,7 @@ def _disk(directory: Path) -> Path:
 def _image(directory: Path) -> Path:
     image = directory.resolve() / "disk.image"
     if not image.exists():
+        image.parent.mkdir(parents=True, exist_ok=True)
         with image.open("wb") as made:
             made.truncate(SIZE_BYTES)
         subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-m", "0", image], check=True)
