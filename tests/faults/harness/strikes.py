@@ -68,29 +68,47 @@ def traced(wanted: Enumeration, server: RunningServer, directory: Path) -> list[
 def strike_all(
     wanted: Enumeration, server: RunningServer, directory: Path, *, seed: int, most: int | None = None
 ) -> int:
-    """Play the case once for each call, or for `most` of them by chance; fails with everything that went wrong.
+    """Play the case once for each call, or until `most` of them, taken by chance, were struck.
+
+    Fails with everything that went wrong, and when too few calls were struck.
 
     Returns:
-        How many runs there were.
+        How many calls were struck.
     """
     found = traced(wanted, server, directory / "undisturbed")
-    chosen = found if most is None or most >= len(found) else random.Random(seed).sample(found, most)
+    sampled = most is not None and most < len(found)
+    chosen = random.Random(seed).sample(found, len(found)) if sampled else found
+    # Of a sample each must be struck, so one that this run does not make again gives its place to another.
+    needed = most if sampled and most is not None else len(found) - len(found) // 4
     wrong: list[str] = []
     missed: list[Strike] = []
+    struck = 0
     for number, strike in enumerate(chosen):
-        for attempt in range(ATTEMPTS):
-            place = directory / f"{number}-{attempt}"
-            error = _struck(wanted, strike, server, place)
-            if error is None:
-                break
-            if _shape(strike.line) in map(_shape, _met(place)) or _PROMISE.search(str(error)):
-                wrong.append(f"{wanted.fault} at {strike.call} number {strike.number} ({strike.line}):\n{error}")
-                break
-        else:
-            missed.append(strike)
-    assert not wrong, f"{len(wrong)} of {len(chosen)} runs:\n" + "\n\n".join(wrong)
-    assert len(missed) <= len(chosen) // 4, f"faults that never happened: {missed}"
-    return len(chosen) - len(missed)
+        error = _struck_at_last(wanted, strike, server, directory / str(number))
+        if isinstance(error, Strike):
+            missed.append(error)
+        elif error is not None:
+            wrong.append(f"{wanted.fault} at {strike.call} number {strike.number} ({strike.line}):\n{error}")
+        struck += not isinstance(error, Strike)
+        if sampled and struck == needed:
+            break
+    assert not wrong, f"{len(wrong)} of {struck} runs:\n" + "\n\n".join(wrong)
+    assert struck >= needed, f"faults that never happened: {missed}"
+    return struck
+
+
+def _struck_at_last(
+    wanted: Enumeration, strike: Strike, server: RunningServer, directory: Path
+) -> AssertionError | Strike | None:
+    """What went wrong, if anything; the strike itself when none of the attempts met its call."""
+    for attempt in range(ATTEMPTS):
+        place = directory / str(attempt)
+        error = _struck(wanted, strike, server, place)
+        if error is None:
+            return None
+        if _shape(strike.line) in map(_shape, _met(place)) or _PROMISE.search(str(error)):
+            return error
+    return strike
 
 
 def _struck(wanted: Enumeration, strike: Strike, server: RunningServer, place: Path) -> AssertionError | None:
