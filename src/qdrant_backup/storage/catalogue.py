@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qdrant_backup.errors import Incompatible, IntegrityFailed
 from qdrant_backup.layout import CATALOGUE
 from qdrant_backup.model import BackupId, Checksum
-from qdrant_backup.storage.files import write_atomically
-from qdrant_backup.storage.reading import read_small
+from qdrant_backup.storage.documents import read_document, write_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Catalogue", "CatalogueEntry", "CatalogueFile", "Level", "Pin", "Proof"]
 
 CATALOGUE_FORMAT = 1
-_LARGEST_BYTES = 64 << 20
 
 
 class Level(str, enum.Enum):
@@ -138,10 +135,6 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, entries=tuple(entry for entry in self.entries if entry.backup_id in names))
 
 
-class _Format(msgspec.Struct, frozen=True):
-    format: int = CATALOGUE_FORMAT
-
-
 class CatalogueFile:
     """The catalogue of a backup directory on disk. Reading needs no lock; read, change and write under it.
 
@@ -161,26 +154,14 @@ class CatalogueFile:
             Incompatible: a newer version of this tool wrote it.
             NotWritable: it cannot be read.
         """
-        if not self.path.is_symlink() and not self.path.exists():
-            return Catalogue()
-        data = read_small(self.path, _LARGEST_BYTES)
-        try:
-            if msgspec.json.decode(data, type=_Format).format > CATALOGUE_FORMAT:
-                raise Incompatible(
-                    f"{self.path} was written by a newer qdrant-backup",
-                    why="its format is not known here",
-                    advice="Update qdrant-backup.",
-                )
-            return msgspec.json.decode(data, type=Catalogue)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise IntegrityFailed(
-                f"The catalogue {self.path} is damaged",
-                why=str(error),
-                advice=(
-                    "The backups themselves are not concerned. Move the file away, then verify backups again and pin "
-                    "again those that must stay."
-                ),
-            ) from error
+        return read_document(
+            self.path,
+            Catalogue,
+            CATALOGUE_FORMAT,
+            damaged=f"The catalogue {self.path} is damaged",
+            advice="The backups themselves are not concerned. Move the file away, then verify backups again and pin "
+            "again those that must stay.",
+        )
 
     def write(self, catalogue: Catalogue) -> None:
         """Replace the catalogue in one step.
@@ -189,4 +170,4 @@ class CatalogueFile:
             NotWritable: it cannot be written; the old one stands.
             InsufficientSpace: no room; the old one stands.
         """
-        write_atomically(self.path, msgspec.json.format(msgspec.json.encode(catalogue), indent=1) + b"\n")
+        write_document(self.path, catalogue)

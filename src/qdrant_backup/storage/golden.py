@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from qdrant_backup.errors import Incompatible, IntegrityFailed
 from qdrant_backup.layout import GOLDEN
 from qdrant_backup.model import BackupId, CollectionName
-from qdrant_backup.storage.files import write_atomically
-from qdrant_backup.storage.reading import read_small
+from qdrant_backup.storage.documents import read_document, write_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Golden", "GoldenAnswer", "GoldenFile", "GoldenQuery"]
 
 GOLDEN_FORMAT = 1
-_LARGEST_BYTES = 64 << 20
 
 
 class GoldenAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,10 +91,6 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, queries=tuple(query for query in self.queries if query.id not in ids))
 
 
-class _Format(msgspec.Struct, frozen=True):
-    format: int = GOLDEN_FORMAT
-
-
 class GoldenFile:
     """The golden queries on disk. Reading needs no lock; read, change and write under it.
 
@@ -116,23 +109,13 @@ class GoldenFile:
             Incompatible: a newer version of this tool wrote it.
             NotWritable: it cannot be read.
         """
-        if not self.path.is_symlink() and not self.path.exists():
-            return Golden()
-        data = read_small(self.path, _LARGEST_BYTES)
-        try:
-            if msgspec.json.decode(data, type=_Format).format > GOLDEN_FORMAT:
-                raise Incompatible(
-                    f"{self.path} was written by a newer qdrant-backup",
-                    why="its format is not known here",
-                    advice="Update qdrant-backup.",
-                )
-            return msgspec.json.decode(data, type=Golden)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise IntegrityFailed(
-                f"The golden queries {self.path} are damaged",
-                why=str(error),
-                advice="No backup is concerned. Move the file away, and record the questions again: `drill record`.",
-            ) from error
+        return read_document(
+            self.path,
+            Golden,
+            GOLDEN_FORMAT,
+            damaged=f"The golden queries {self.path} are damaged",
+            advice="No backup is concerned. Move the file away, and record the questions again: `drill record`.",
+        )
 
     def write(self, golden: Golden) -> None:
         """Replace the queries in one step.
@@ -141,4 +124,4 @@ class GoldenFile:
             NotWritable: they cannot be written; the old ones stand.
             InsufficientSpace: no room; the old ones stand.
         """
-        write_atomically(self.path, msgspec.json.format(msgspec.json.encode(golden), indent=1) + b"\n")
+        write_document(self.path, golden)
