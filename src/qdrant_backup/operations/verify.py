@@ -24,10 +24,11 @@ from qdrant_backup.storage.verify import check_files
 if TYPE_CHECKING:
     from qdrant_backup.engine.engine import Digested
     from qdrant_backup.manifest import CollectionEntry
+    from qdrant_backup.model import DigestSummary
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["Verdict", "digested_anew", "verify"]
+__all__ = ["Verdict", "digested_anew", "held_digest", "verify"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,16 +125,25 @@ def digested_anew(backup: StoredBackup, entry: CollectionEntry, target: Path, po
         return sink.finish()
 
 
+def held_digest(backup: StoredBackup, entry: CollectionEntry) -> DigestSummary:
+    """What the digest that a backup holds of a collection says; it has one.
+
+    Raises:
+        IntegrityFailed: it is damaged.
+    """
+    with backup.open(entry.digest_file) as stream:
+        reader = DigestReader(stream, entry.digest_file)
+        for _ in reader.blocks():  # Reading to the end proves the digest's own hash.
+            pass
+    return reader.summary
+
+
 def _compare(backup: StoredBackup, entry: CollectionEntry, digested: Digested) -> None:
     summary = digested.summary
     if entry.content and summary.content != entry.content:
         raise IntegrityFailed("its points are not those of the manifest", why=f"{summary.points} points were read")
     if entry.digest_file:
-        with backup.open(entry.digest_file) as stream:
-            reader = DigestReader(stream, entry.digest_file)
-            for _ in reader.blocks():  # Reading to the end proves the digest's own hash.
-                pass
-        if reader.summary.content != summary.content:
+        if held_digest(backup, entry).content != summary.content:
             raise IntegrityFailed("its points are not those of its digest")
     if not entry.content and summary.points != entry.records:
         raise IntegrityFailed(f"the manifest says {entry.records} records, the snapshot holds {summary.points}")

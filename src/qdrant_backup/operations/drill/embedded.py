@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdrant_backup.digest import MAGIC, DigestReader
+from qdrant_backup.digest import MAGIC
 from qdrant_backup.errors import ContentUnreadable, IntegrityFailed
 from qdrant_backup.model import CollectionName
 from qdrant_backup.operations.drill.golden import asked_again
@@ -19,7 +19,7 @@ from qdrant_backup.operations.drill.matching import (
 )
 from qdrant_backup.operations.drill.report import Check, failed, passed, skipped
 from qdrant_backup.operations.looking.opening import open_backups
-from qdrant_backup.operations.verify import digested_anew
+from qdrant_backup.operations.verify import digested_anew, held_digest
 from qdrant_backup.storage.verify import check_files
 
 if TYPE_CHECKING:
@@ -80,12 +80,9 @@ def _digest_check(backup: StoredBackup, entry: CollectionEntry, anew: DigestSumm
     if entry.digest_file and _is_of_another_version(backup, entry):
         return skipped(entry.name, "digest", f"the backup's digest has another format; {computed}")
     if entry.digest_file:
-        with backup.open(entry.digest_file) as stream:
-            reader = DigestReader(stream, entry.digest_file)
-            for _ in reader.blocks():  # Reading to the end proves the digest's own hash.
-                pass
-        if reader.summary.content != anew.content:
-            detail = f"its digest says {reader.summary.points} points, {reader.summary.content[:16]}; {computed}"
+        held = held_digest(backup, entry)
+        if held.content != anew.content:
+            detail = f"its digest says {held.points} points, {held.content[:16]}; {computed}"
             return failed(entry.name, "digest", detail)
     if entry.content and entry.content != anew.content:
         return failed(entry.name, "digest", f"the manifest says {entry.content[:16]}; {computed}")
