@@ -142,9 +142,8 @@ def _compare(backup: StoredBackup, entry: CollectionEntry, digested: Digested) -
     summary = digested.summary
     if entry.content and summary.content != entry.content:
         raise IntegrityFailed("its points are not those of the manifest", why=f"{summary.points} points were read")
-    if entry.digest_file:
-        if held_digest(backup, entry).content != summary.content:
-            raise IntegrityFailed("its points are not those of its digest")
+    if entry.digest_file and held_digest(backup, entry).content != summary.content:
+        raise IntegrityFailed("its points are not those of its digest")
     if not entry.content and summary.points != entry.records:
         raise IntegrityFailed(f"the manifest says {entry.records} records, the snapshot holds {summary.points}")
 
