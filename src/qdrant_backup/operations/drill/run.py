@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from qdrant_backup.errors import CollectionMissing
 from qdrant_backup.model import CollectionName
 from qdrant_backup.operations.drill.embedded import collection_checks, file_check
 from qdrant_backup.operations.drill.matching import dangling_aliases
@@ -13,6 +12,7 @@ from qdrant_backup.operations.drill.report import Check, DrillReport, Outcome, s
 from qdrant_backup.operations.drill.restoring import restored_checks
 from qdrant_backup.operations.events import Note
 from qdrant_backup.operations.levels import try_to_remember
+from qdrant_backup.operations.looking.opening import named_entry
 from qdrant_backup.operations.open_journal import refuse_open_journal
 from qdrant_backup.operations.restore.source import narrowed
 from qdrant_backup.operations.selection import in_order
@@ -72,16 +72,8 @@ def drill(
 
 
 def _chosen(backup: StoredBackup, wanted: Sequence[str]) -> tuple[CollectionName, ...]:
-    held = backup.manifest.collections
-    names = [CollectionName(backup.manifest.aliases.get(name, name)) for name in wanted or held]
-    for name in names:
-        if name not in held:
-            raise CollectionMissing(
-                f"Backup {backup.backup_id} has no collection {name!r}",
-                why=f"it has {', '.join(sorted(held)) or 'none'}",
-                advice="Check the spelling: names are case-sensitive.",
-            )
-    return in_order(names)
+    names = wanted or backup.manifest.collections
+    return in_order(CollectionName(named_entry(backup, name).name) for name in names)
 
 
 def _checks(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["Address", "OpenedBackups", "OpenedCollection", "Searchable", "open_backups"]
+__all__ = ["Address", "OpenedBackups", "OpenedCollection", "Searchable", "named_entry", "open_backups"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -169,20 +169,22 @@ def _broken_by(opened: Opened) -> Generator[None]:
 
 
 def _entries(backup: StoredBackup, names: Sequence[str] | None, ports: Ports) -> list[CollectionEntry]:
-    held = {entry.name: entry for entry in backup.manifest.collections.values()}
+    held = backup.manifest.collections
     if names is None:
         for entry in held.values():
             if entry.unverified:
                 ports.tell(Warned(f"{entry.name} of {backup.backup_id} is left out: {entry.unverified}"))
         found = [entry for entry in held.values() if not entry.unverified]
     else:
-        found = [_named(name, held, backup) for name in dict.fromkeys(names)]
+        found = [named_entry(backup, name) for name in dict.fromkeys(names)]
     for entry in found:
         _require_there(backup, entry)
     return found
 
 
-def _named(name: str, held: dict[str, CollectionEntry], backup: StoredBackup) -> CollectionEntry:
+def named_entry(backup: StoredBackup, name: str) -> CollectionEntry:
+    """The entry of a collection that is named by its name or an alias; raises CollectionMissing."""
+    held = backup.manifest.collections
     found = held.get(backup.manifest.aliases.get(name, name))
     if found is None:
         raise CollectionMissing(
