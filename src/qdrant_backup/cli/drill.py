@@ -10,8 +10,9 @@ from qdrant_backup.cli.console import visible
 from qdrant_backup.cli.lines import aside
 from qdrant_backup.cli.looking import collection_option, filter_option
 from qdrant_backup.cli.options import json_option, settings_options
+from qdrant_backup.cli.questions import embedded, embedding_options, require_one_embedding
 from qdrant_backup.cli.tables import table
-from qdrant_backup.cli.wiring import Wiring, without_secrets
+from qdrant_backup.cli.wiring import Wiring
 from qdrant_backup.errors import UsageError
 
 if TYPE_CHECKING:
@@ -170,12 +171,7 @@ def _last_line(report: DrillReport) -> str:
 @collection_option
 @filter_option
 @click.option("--like", metavar="ID", help="Points like this one, by its vector.")
-@click.option("--vector", "using", metavar="NAME", help="Which vector, where a collection has several.")
-@click.option("--embed-command", metavar="CMD", help="Gets the words on standard input, prints their vector as JSON.")
-@click.option(
-    "--embed-url", metavar="URL", help='Answers a POST of {"input": WORDS} with their vector, as OpenAI\'s does.'
-)
-@click.option("--embed-model", metavar="NAME", help="Goes along to --embed-url as `model`.")
+@embedding_options
 @click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many answers are kept.")
 @settings_options
 @json_option
@@ -205,18 +201,14 @@ def record(invocation: Any, questions: tuple[str, ...], **flags: Any) -> None:
 
 def _asked(questions: tuple[str, ...], flags: dict[str, Any]) -> list[Asked]:
     from qdrant_backup.operations.drill.record import Asked
-    from qdrant_backup.operations.looking.embedding import embedded_by_command, embedded_by_url
     from qdrant_backup.operations.looking.filters import parse_filters
     from qdrant_backup.operations.looking.search import point_id
 
-    command, url, like = flags["embed_command"], flags["embed_url"], flags["like"]
-    if command and url:
-        raise UsageError("--embed-command and --embed-url were both given", why="only one of them can make the vector")
+    like = flags["like"]
     if bool(questions) == (like is not None):
         what = "there is no question" if like is None else "--like was given beside questions"
         raise UsageError(what, why="give questions or --like", advice=_EXAMPLE)
-    if (command or url) and not questions:
-        raise UsageError("there are no words to embed", why="--embed-command and --embed-url need them")
+    require_one_embedding(flags, has_words=bool(questions))
     shared: dict[str, Any] = {
         "condition": parse_filters(flags["filters"]),
         "using": flags["using"],
@@ -224,15 +216,7 @@ def _asked(questions: tuple[str, ...], flags: dict[str, Any]) -> list[Asked]:
     }
     if like is not None:
         return [Asked(like=point_id(like), **shared)]
-    asked: list[Asked] = []
-    for words in questions:
-        vector = None
-        if command:
-            vector = embedded_by_command(command, words, environment=without_secrets())
-        elif url:
-            vector = embedded_by_url(url, words, model=flags["embed_model"])
-        asked.append(Asked(words=words, vector=vector, **shared))
-    return asked
+    return [Asked(words=words, vector=embedded(words, flags), **shared) for words in questions]
 
 
 _EXAMPLE = 'Such as: qdrant-backup drill record "how did we fix the auth race" --collection discussions'
