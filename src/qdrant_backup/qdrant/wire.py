@@ -30,12 +30,10 @@ _KEPT = 4
 _CUT_OFF, _SEND_ALL = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 
 
-class _PlainConnection(HTTPConnection):
-    """Gives sending the same patience as receiving, and notices an answer that comes while the body is being sent.
+class _PatientConnection(HTTPConnection):
+    """Gives sending the same patience as receiving, and does not go on sending what was given up.
 
     urllib3 sends under the connect timeout, which is meant for reaching the server and is too short for a slow link.
-    A server that refuses an upload answers at once and then resets; whoever keeps sending loses that answer to the
-    reset. urllib3 reads the answer after a BrokenPipeError, so that is what an early answer is turned into.
 
     Until an answer has come, closing resets: otherwise the system would go on sending what it holds of an upload that was
     given up (megabytes), also after this process was killed, and the server would restore it while nobody looks.
@@ -51,9 +49,11 @@ class _PlainConnection(HTTPConnection):
         if self.sock is not None:
             self.sock.settimeout(self.silence_s)
             _when_closed(self.sock, _CUT_OFF)
-            if isinstance(self.sock, socket.socket) and select.select([self.sock], [], [], 0)[0]:
-                raise BrokenPipeError
+            self._look_for_answer(self.sock)
         super().send(data)
+
+    def _look_for_answer(self, sock: socket.socket) -> None:
+        """Raise BrokenPipeError where an answer has come that is worth more than sending on."""
 
     def getresponse(self) -> HTTPResponse:
         sock = self.sock
@@ -62,26 +62,20 @@ class _PlainConnection(HTTPConnection):
         return response
 
 
-class _TlsConnection(HTTPSConnection):
-    """As above, without looking for early answers: what is readable below TLS may be a session ticket."""
+class _PlainConnection(_PatientConnection):
+    """Notices an answer that comes while the body is being sent.
 
-    silence_s = 300.0
+    A server that refuses an upload answers at once and then resets; whoever keeps sending loses that answer to the
+    reset. urllib3 reads the answer after a BrokenPipeError, so that is what an early answer is turned into.
+    """
 
-    def connect(self) -> None:
-        super().connect()
-        _when_closed(self.sock, _CUT_OFF)
+    def _look_for_answer(self, sock: socket.socket) -> None:
+        if select.select([sock], [], [], 0)[0]:
+            raise BrokenPipeError
 
-    def send(self, data: Any) -> None:
-        if self.sock is not None:
-            self.sock.settimeout(self.silence_s)
-            _when_closed(self.sock, _CUT_OFF)
-        super().send(data)
 
-    def getresponse(self) -> HTTPResponse:
-        sock = self.sock
-        response = super().getresponse()
-        _when_closed(sock, _SEND_ALL)
-        return response
+class _TlsConnection(_PatientConnection, HTTPSConnection):
+    """Does not look for early answers: what is readable below TLS may be a session ticket."""
 
 
 def _when_closed(sock: socket.socket | None, what: bytes) -> None:
