@@ -8,6 +8,7 @@ of it: what answered before is taken to answer still.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from qdrant_backup.manifest import CollectionEntry
     from qdrant_backup.operations.looking.search import Hit, Question
+    from qdrant_backup.operations.looking.sides import BackupSide
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.storage.stored import StoredBackup
 
@@ -118,7 +120,8 @@ def answers(ports: Ports, question: Question, collections: Sequence[str] = (), *
         if asking.ask(backup):
             moments.append(Moment(str(backup.backup_id), backup.finished_at))
             found = asking.best()
-            events += _changes(moments[-1], now, found, asking.is_there(backup))
+            with Sides(ports) as sides:
+                events += _changes(moments[-1], now, found, _in_backup(sides.backup(backup)))
             now = found
     if live:
         asking.ask_live(backups, on_server)
@@ -210,18 +213,6 @@ class _Asking:
             if ranked is not None:
                 self._latest[name] = ranked
 
-    def is_there(self, backup: StoredBackup) -> Callable[[Hit], bool]:
-        """Whether a former answer is still in a backup; a collection that the backup has not says nothing."""
-
-        def look(hit: Hit) -> bool:
-            name = CollectionName(hit.collection)
-            if name not in backup.manifest.collections:
-                return True
-            with Sides(self._ports) as sides:
-                return sides.backup(backup).digest(name).find(point_key(hit.id)) is not None
-
-        return look
-
     def _say(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
@@ -231,6 +222,17 @@ class _Asking:
 def _key(entry: CollectionEntry) -> tuple[str, str]:
     """What collections share whose answers are the same; where nobody knows the content, none of them is known."""
     return entry.name, entry.content
+
+
+def _in_backup(side: BackupSide) -> Callable[[Hit], bool]:
+    """Whether a former answer is still in a backup; a collection that the backup has not says nothing."""
+    digest = functools.cache(side.digest)
+
+    def look(hit: Hit) -> bool:
+        name = CollectionName(hit.collection)
+        return name not in side.collections or digest(name).find(point_key(hit.id)) is not None
+
+    return look
 
 
 def _on_server(ports: Ports, there: frozenset[CollectionName]) -> Callable[[Hit], bool]:
