@@ -17,8 +17,6 @@ from qdrant_backup.operations.looking.search import Question
 from support.command import CommandLine
 from support.contracts import matches
 from support.restoring import Lab, path_of, plain_config
-from support.servers import RunningServer
-from support.worlds import lab_at
 
 NAME = "discussions"
 TEXTS = {
@@ -26,16 +24,6 @@ TEXTS = {
     2: "The auth service is slow on Mondays, and nobody knows why that is so",
     3: "Deploying on Friday is fine",
 }
-
-
-@pytest.fixture
-def lab(server: RunningServer, tmp_path: Path) -> Lab:
-    return lab_at(server, tmp_path)
-
-
-@pytest.fixture
-def embedded(embedded_server: RunningServer, tmp_path: Path) -> Lab:
-    return lab_at(embedded_server, tmp_path)
 
 
 def point(number: int, text: str, vector: list[float] | None = None) -> dict[str, Any]:

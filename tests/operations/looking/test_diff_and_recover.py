@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from support.command import CommandLine
 from support.contracts import matches
 from support.restoring import Lab, named_config, path_of, points_of
-from support.servers import RunningServer
-from support.worlds import lab_at
 
 NAME = "discussions"
 DELETED = [3, 7, 11]
-
-
-@pytest.fixture
-def lab(server: RunningServer, tmp_path: Path) -> Lab:
-    return lab_at(server, tmp_path)
-
-
-@pytest.fixture
-def line(server: RunningServer, tmp_path: Path) -> CommandLine:
-    return CommandLine.at(tmp_path, server)
 
 
 def edited(lab: Lab) -> dict[str, Any]:

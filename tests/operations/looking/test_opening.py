@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import struct
 import warnings
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from qdrant_backup.secret import Secret
 from support.command import tree_of
 from support.original_backup import original_backup  # noqa: F401 - a fixture
 from support.restoring import Lab, named_config, points_of
-from support.servers import RunningServer
 from support.worlds import rich_world
 
 KEY = Secret("key-of-the-readers")
@@ -30,16 +28,6 @@ FIXES = {
     2: {"content": "The cache races with the writer", "type": "error_pattern", "when": "2026-01-03T10:00:00Z"},
     3: {"content": "Deploying on Friday is fine", "type": "decision", "when": "2026-03-03T10:00:00Z"},
 }
-
-
-@pytest.fixture
-def lab(server: RunningServer, tmp_path: Path) -> Lab:
-    return Lab(server, tmp_path / "backups", tmp_path / "scratch")
-
-
-@pytest.fixture
-def embedded(embedded_server: RunningServer, tmp_path: Path) -> Lab:
-    return Lab(embedded_server, tmp_path / "backups", tmp_path / "scratch")
 
 
 def fixes() -> list[dict[str, Any]]:

@@ -23,22 +23,10 @@ from qdrant_backup.storage.exported import exported
 from support.command import CommandLine
 from support.contracts import matches
 from support.restoring import Lab, named_config, path_of, points_of
-from support.servers import RunningServer
-from support.worlds import lab_at
 
 NAME = "discussions"
 LARGEST_ID = (1 << 64) - 1
 PLAIN = {"vectors": {"size": 2, "distance": "Dot"}}
-
-
-@pytest.fixture
-def lab(server: RunningServer, tmp_path: Path) -> Lab:
-    return lab_at(server, tmp_path)
-
-
-@pytest.fixture
-def line(server: RunningServer, tmp_path: Path) -> CommandLine:
-    return CommandLine.at(tmp_path, server)
 
 
 def bits(value: Any) -> Any:
