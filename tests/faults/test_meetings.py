@@ -22,6 +22,7 @@ from faults.harness.plugin import missing
 from faults.harness.scene import Before, Scene
 from faults.harness.watched import watch
 from faults.harness.worlds import one_backup, one_changed
+from qdrant_backup.layout import JOURNAL
 from qdrant_backup.storage.directory import BackupDirectory
 from qdrant_backup.storage.verify import check_files
 from support.command import PROGRAM, CommandLine, Ran, until
@@ -185,6 +186,21 @@ def test_the_lock_of_a_killed_run_is_taken_over_and_said_so(scene: Scene) -> Non
     unchanged(scene, before)
     assert scene.line.wrecks() == []
     assert scene.lab.left_on_server() == []
+
+
+@pytest.mark.fault("P08")
+def test_what_a_killed_restore_left_is_not_said_to_be_cleared_away(scene: Scene) -> None:
+    one_changed(scene)
+    scene.server.script({"match": "POST /collections/*/snapshots/upload", "action": "slow_restore", "times": None})
+    process = scene.line.start("restore", "latest", "--force")
+    until((scene.line.backups / JOURNAL).exists, process)
+    process.kill()
+    assert watch(process, 60, None).ran.code == -signal.SIGKILL
+    scene.server.script()
+    refused = scene.line.inside("backup").failed(8, "has not ended", "resume")
+    assert "cleared away" not in refused.err
+    scene.line.inside("undo", "--yes").ok()
+    assert "cleared away" not in scene.line.inside("backup").ok().err
 
 
 @pytest.mark.fault("P08")

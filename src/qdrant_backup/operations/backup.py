@@ -190,9 +190,9 @@ def backup(request: BackupRequest, ports: Ports) -> BackupReport:
     started = ports.clock.now()
     decided = plan(survey(request, ports))
     with DirectoryLock(ports.directory.root, ports.clock, "backup") as lock:
-        tell_of_dead_run(ports, lock)
         ports.directory.sweep(lock)
         refuse_open_journal(ports, [found.name for found in decided.collections])
+        tell_of_dead_run(ports, lock)
         remove_left_behind(ports)
         report = _carry_out(request, decided, started, ports)
         report = dataclasses.replace(report, anomalies=_anomalies(request, report.backup, ports))

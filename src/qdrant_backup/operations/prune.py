@@ -195,9 +195,9 @@ def prune(ports: Ports, decided: PrunePlan) -> Pruned:
         NotWritable: a backup could not be deleted; the ones before it are gone.
     """
     with DirectoryLock(ports.directory.root, ports.clock, "prune") as lock:
-        tell_of_dead_run(ports, lock)
         refuse_open_journal(ports)
         _wait_for_a_person(ports)
+        tell_of_dead_run(ports, lock)
         ports.directory.sweep(lock)
         for backup in decided.doomed:
             ports.directory.remove(backup, lock)
