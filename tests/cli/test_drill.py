@@ -191,10 +191,10 @@ def test_a_wrong_key_and_another_run_are_told_apart(embedded_line: CommandLine, 
     key.write_text("wrong")
     url = embedded.running.url
 
-    embedded_line.inside("drill", "--server", url, "--into-api-key-file", str(key)).failed(9)
+    embedded_line.inside("drill", "--server", url, "--into-api-key-file", str(key)).failed(9, "Set QDRANT_INTO_API_KEY")
     # A server that is not the usual one does not get the usual one's key.
     elsewhere = url.replace("127.0.0.1", "localhost")
-    embedded_line.inside("drill", "--server", elsewhere).failed(9)
+    embedded_line.inside("drill", "--server", elsewhere).failed(9, "Set QDRANT_INTO_API_KEY")
     with DirectoryLock(embedded_line.backups, embedded.clock, "backup"):
         embedded_line.inside("drill", "--server", url).failed(6)
         # One in the engine reads only; its outcome is not noted, and that is said.

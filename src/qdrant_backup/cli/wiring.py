@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.events import Event
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.qdrant.server import Server
-    from qdrant_backup.secret import Secret
     from qdrant_backup.settings import Settings
     from qdrant_backup.storage.directory import BackupDirectory
 
@@ -29,6 +28,9 @@ __all__ = ["Wiring", "read_secret", "without_secrets"]
 
 SETTINGS_FILE = "qdrant-backup.toml"
 SCRATCH = ".scratch"
+_INTO_KEY_ADVICE = (
+    "Set QDRANT_INTO_API_KEY, or give --into-api-key-file: QDRANT_API_KEY goes to the settings' server alone."
+)
 _LARGEST_SECRET_BYTES = 64 * 1024
 
 
@@ -101,17 +103,20 @@ class Wiring:
         base = os.environ.get("XDG_CACHE_HOME")
         return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "qdrant-backup"
 
-    def server(self, url: str, api_key: Secret) -> Server:
-        """A server, not yet contacted."""
+    def server(self, into_url: str | None = None) -> Server:
+        """The settings' server, or another one with the key that is meant for it; not yet contacted."""
         from qdrant_backup.clock import SystemClock
         from qdrant_backup.qdrant.http import Http
         from qdrant_backup.qdrant.server import Server
         from qdrant_backup.qdrant.target import Target
 
+        settings = self.settings
+        key = settings.into_api_key if into_url else settings.api_key
         target = dataclasses.replace(
-            Target.parse(url, api_key=api_key, ca_file=self.settings.get("ca_file")),
-            silence_s=self.settings.get("silence_timeout"),
-            allow_plain_http=self.settings.get("allow_http"),
+            Target.parse(into_url or settings.url, api_key=key, ca_file=settings.get("ca_file")),
+            key_advice=_INTO_KEY_ADVICE if into_url else None,
+            silence_s=settings.get("silence_timeout"),
+            allow_plain_http=settings.get("allow_http"),
         )
         return Server(Http(target, clock=SystemClock()))
 
@@ -136,11 +141,10 @@ class Wiring:
         from qdrant_backup.operations.ports import Ports
 
         settings, directory = self.settings, self.directory
-        key = settings.into_api_key if into_url else settings.api_key
         progress = progress_on(self.console)
         try:
             yield Ports(
-                server=self.server(into_url or settings.url, key),
+                server=self.server(into_url),
                 engine=Engine(
                     scratch=_scratch(directory.root, makes_directory), silence_s=settings.get("silence_timeout")
                 ),

@@ -144,8 +144,10 @@ def _denied(what: str, status: int, text: str, call: Call, target: Target) -> Ac
             advice=f"Use a key that may {call.right}: the full API key may do everything.",
         )
     if target.api_key:
-        return AccessDenied(what, why=f"HTTP 401: the server does not know this API key; needed is {call.right}{said}")
-    return AccessDenied(what, why=f"HTTP 401: the server wants an API key, and none was given{said}")
+        why = f"HTTP 401: the server does not know this API key; needed is {call.right}{said}"
+    else:
+        why = f"HTTP 401: the server wants an API key, and none was given{said}"
+    return AccessDenied(what, why=why, advice=target.key_advice)
 
 
 def _own_words(answer: Answer) -> str | None:

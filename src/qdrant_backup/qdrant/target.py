@@ -28,6 +28,7 @@ class Target:
         port: the REST port.
         prefix: the path behind which a proxy keeps Qdrant, such as `/qdrant`; empty without one.
         api_key: sent as the `api-key` header; None sends none.
+        key_advice: where that key is set, for whoever gave none or a wrong one; None for the usual server's.
         ca_file: a PEM file of the authorities to trust instead of the system's.
         connect_timeout_s: for reaching the server at all.
         silence_s: how long a transfer or an answer may stand still. Never a limit on the whole.
@@ -39,6 +40,7 @@ class Target:
     port: int
     prefix: str = ""
     api_key: Secret | None = None
+    key_advice: str | None = None
     ca_file: str | None = None
     connect_timeout_s: float = 10.0
     silence_s: float = 300.0
