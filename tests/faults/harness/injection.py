@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-__all__ = ["Injection", "Strike", "injected", "strikes"]
+__all__ = ["Injection", "Strike", "injected", "shape", "strikes"]
 
-_CALL = re.compile(r"^(?P<task>\d+)\s+(?P<call>\w+)\((?P<rest>.*)")
+_CALL = re.compile(r"^(?:(?P<task>\d+)\s+)?(?P<call>\w+)\((?P<rest>.*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +65,18 @@ class Strike:
 
     Attributes:
         line: what strace wrote of it, from its arguments on.
+        among_alike: how many calls of its kind and shape the command had made before it.
     """
 
     call: str
     number: int
     line: str
+    among_alike: int
+
+    @property
+    def shape(self) -> str:
+        """Which call it is, in every run."""
+        return shape(self.line)
 
     def when(self, *, persistent: bool = False) -> str:
         """Strace's words for it, alone or with all of its kind that follow."""
@@ -81,15 +88,23 @@ def strikes(log: Path, where: str) -> Iterator[Strike]:
 
     Those of its threads and children are left out: a second count of their own begins with each.
     """
-    main, counts = "", dict[str, int]()
+    main, counts, alike = "", dict[str, int](), dict[tuple[str, str], int]()
     for line in log.read_text("utf-8", "replace").splitlines():
         found = _CALL.match(line)
         if found is None:
             continue
-        main = main or found["task"]
+        main = main or found["task"]  # Of one thread alone strace notes no number.
         if found["task"] != main:
             continue
         call = found["call"]
         counts[call] = counts.get(call, 0) + 1
+        kind = (call, shape(found["rest"]))
+        alike[kind] = alike.get(kind, -1) + 1
         if where in found["rest"]:
-            yield Strike(call, counts[call], found["rest"])
+            yield Strike(call, counts[call], found["rest"], alike[kind])
+
+
+def shape(line: str) -> str:
+    """The last names of the paths in a call, without what differs from run to run: which call it is."""
+    names = re.findall(r'[^/"<>]+(?=[">])', line.partition(', "{')[0])
+    return " ".join(re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", name) for name in names[-2:])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from faults.harness.case import Case
-from faults.harness.injection import Injection, Strike, strikes
+from faults.harness.injection import Injection, Strike, shape, strikes
 from faults.harness.play import play
 from faults.harness.scene import Scene
 from support.servers import RunningServer
@@ -17,8 +17,9 @@ from support.servers import RunningServer
 __all__ = ["Enumeration", "strike_all", "traced"]
 
 _PROMISE = re.compile(r"^G[1-7]: ", re.MULTILINE)
-ATTEMPTS = 3
-"""The number of a call may differ from run to run, since a download comes in pieces as it likes; then it is tried again."""
+ATTEMPTS = 5
+"""The number of a call may differ from run to run, since a download comes in pieces as it likes; then it is tried again,
+at the number that the call had in the run that missed it."""
 
 SCRATCH = "/.scratch/"
 """Where archives are unpacked: the engine's own work, which nothing is restored from."""
@@ -101,14 +102,20 @@ def _struck_at_last(
     wanted: Enumeration, strike: Strike, server: RunningServer, directory: Path
 ) -> AssertionError | Strike | None:
     """What went wrong, if anything; the strike itself when none of the attempts met its call."""
+    aimed = strike
     for attempt in range(ATTEMPTS):
         place = directory / str(attempt)
-        error = _struck(wanted, strike, server, place)
-        if error is None:
-            return None
-        if _shape(strike.line) in map(_shape, _met(place)) or _PROMISE.search(str(error)):
+        error = _struck(wanted, aimed, server, place)
+        if strike.shape in map(shape, _met(place)) or _PROMISE.search(str(error)):
             return error
+        aimed = _aimed_anew(strike, place / "system-calls")
     return strike
+
+
+def _aimed_anew(strike: Strike, log: Path) -> Strike:
+    """The same call by its number in a run that missed it; as it was where that run did not come so far."""
+    alike = [each for each in strikes(log, "") if (each.call, each.shape) == (strike.call, strike.shape)]
+    return alike[min(strike.among_alike, len(alike) - 1)] if alike else strike
 
 
 def _struck(wanted: Enumeration, strike: Strike, server: RunningServer, place: Path) -> AssertionError | None:
@@ -130,12 +137,6 @@ def _met(place: Path) -> list[str]:
     ends = [number for number, line in enumerate(lines) if line.endswith("+++ killed by SIGKILL +++")]
     struck = [line for line in lines if "(INJECTED)" in line] + [lines[number - 1] for number in ends]
     return [line.partition("(")[2] for line in struck]
-
-
-def _shape(line: str) -> str:
-    """The last names of the paths in a call, without what differs from run to run: which call it is."""
-    names = re.findall(r'[^/"<>]+(?=[">])', line.partition(', "{')[0])
-    return " ".join(re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", name) for name in names[-2:])
 
 
 def _case(wanted: Enumeration, strike: Strike, place: Path) -> Case:
