@@ -57,8 +57,8 @@ class PointCalls(Calls):
         call = _query(collection_path(name, "points"), f"read points of {name!r}", body)
         return self._http.result(call, list[dict[str, Any]])
 
-    def upsert(self, name: CollectionName, points: Sequence[dict[str, Any]]) -> None:
-        """Write points, each {id, vector, payload}; done when it returns. The body must stay below the server's limit."""
+    def upsert(self, name: CollectionName, points: Sequence[dict[str, Any] | msgspec.Raw]) -> None:
+        """Write points, each {id, vector, payload} or the JSON of it; done when it returns. Their JSON stays below 32 MiB."""
         path = collection_path(name, "points", query={"wait": "true"})
         self._http.answer(Call.change("PUT", path, f"write points of {name!r}", WRITE, {"points": list(points)}))
 

@@ -7,7 +7,7 @@ its SHA-256: a damaged one is never worked from.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,10 +21,22 @@ if TYPE_CHECKING:
 
     from qdrant_backup.model import Checksum
 
-__all__ = ["Mend", "PointsFile"]
+__all__ = ["Mend", "PointState", "PointsFile"]
 
 _PREFIX = "points-"
 _SUFFIX = ".jsonl"
+
+
+class PointState(msgspec.Struct, frozen=True):
+    """A point as it was or will be.
+
+    Attributes:
+        point: the JSON of {id, payload, vector}, as it is sent; nobody needs its numbers again.
+        content: what `content_of_point` gives for it.
+    """
+
+    point: msgspec.Raw
+    content: bytes
 
 
 class Mend(msgspec.Struct, frozen=True):
@@ -32,13 +44,20 @@ class Mend(msgspec.Struct, frozen=True):
 
     Attributes:
         collection: the live collection.
-        before: the point as it was, {id, payload, vector}; None where there was none.
+        id: the point's.
+        before: the point as it was; None where there was none.
         wanted: the point as it will be.
     """
 
     collection: str
-    before: dict[str, Any] | None
-    wanted: dict[str, Any]
+    id: int | str
+    before: PointState | None
+    wanted: PointState
+
+    @property
+    def content_before(self) -> bytes | None:
+        """What the point held; None where there was none."""
+        return None if self.before is None else self.before.content
 
 
 class PointsFile:

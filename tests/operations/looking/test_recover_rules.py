@@ -31,7 +31,7 @@ from qdrant_backup.operations.looking.recover_values import (
 )
 from qdrant_backup.operations.looking.sides import Sides
 from qdrant_backup.operations.mending.carry_out import BATCH_BYTES, batches
-from qdrant_backup.operations.mending.points import exact_point, unwritable
+from qdrant_backup.operations.mending.points import exact_point, state_of, unwritable
 from qdrant_backup.storage.points_file import Mend
 from support.restoring import Lab, named_config, path_of, points_of
 from support.servers import RunningServer
@@ -271,11 +271,14 @@ def test_named_sparse_and_multivectors_come_back_bit_for_bit(lab: Lab) -> None:
 
 
 def test_a_batch_stays_below_the_servers_limit_on_a_body() -> None:
+    def mend(collection: str, number: int, payload: dict[str, Any]) -> Mend:
+        return Mend(collection, number, None, state_of({"id": number, "vector": [], "payload": payload}))
+
     def mends() -> Iterator[Mend]:
         for number in range(40):
-            yield Mend("a", None, {"id": number, "vector": [], "payload": {"text": "x" * (BATCH_BYTES // 10)}})
-        yield Mend("b", None, {"id": 1, "vector": [], "payload": {"text": "x" * 2 * BATCH_BYTES}})
-        yield from (Mend("b", None, {"id": number, "vector": []}) for number in range(2, 600))
+            yield mend("a", number, {"text": "x" * (BATCH_BYTES // 10)})
+        yield mend("b", 1, {"text": "x" * 2 * BATCH_BYTES})
+        yield from (mend("b", number, {}) for number in range(2, 600))
 
     found = list(batches(mends()))
 

@@ -31,7 +31,7 @@ from qdrant_backup.operations.looking.recover_values import (
 )
 from qdrant_backup.operations.looking.sides import points_by_id
 from qdrant_backup.operations.mending.carry_out import Done
-from qdrant_backup.operations.mending.points import content_of_point, exact_point, unwritable
+from qdrant_backup.operations.mending.points import content_of_point, exact_point, state_of, unwritable
 from qdrant_backup.operations.mending.recovery import needed_points, run, sweep_points
 from qdrant_backup.operations.open_journal import refuse_open_journal
 from qdrant_backup.operations.restore.differences import differences
@@ -237,8 +237,9 @@ class Recovery:
                 why=f"{fault} holds NaN or infinity, which no server takes",
                 advice="Leave it out: choose the others by --ids or --filter.",
             )
-        wanted = exact_point(point)
-        wanted["payload"] = {**wanted["payload"], **self._request.set_fields}
+        # The engine's numbers are the exact values of the float32 already, as `exact_point` would make them.
+        payload = {**_mapping(point, "payload"), **self._request.set_fields}
+        wanted: dict[str, Any] = {"id": point["id"], "payload": payload, "vector": point.get("vector") or {}}
         fate, why = self._decide(point, wanted, live)
         shown = Fate(point["id"], fate, why, excerpt(point.get("payload") or {}))
         if fate == KEPT:
@@ -250,7 +251,8 @@ class Recovery:
                 why=f"{fault} holds NaN or infinity on the server, which could not be put back",
                 advice="Leave it out: choose the others by --ids or --filter.",
             )
-        return Mend(target, None if live is None else exact_point(live), wanted), shown
+        before = None if live is None else state_of(exact_point(live))
+        return Mend(target, point["id"], before, state_of(wanted)), shown
 
     def _decide(
         self, point: Mapping[str, Any], wanted: Mapping[str, Any], live: Mapping[str, Any] | None

@@ -9,20 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, cast
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from qdrant_backup.errors import IntegrityFailed
 from qdrant_backup.model import CollectionName
-from qdrant_backup.operations.mending.points import content_of_point, named_vectors
+from qdrant_backup.operations.mending.points import content_of_point
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
     from qdrant_backup.qdrant.server import Server
-    from qdrant_backup.storage.points_file import Mend
+    from qdrant_backup.storage.points_file import Mend, PointState
 
 __all__ = ["Done", "batches", "changed_since", "take_back", "write"]
 
@@ -30,7 +28,6 @@ BATCH_BYTES = 4 << 20
 """Below the server's limit on a body, 32 MiB, with room for a point that is large by itself."""
 
 BATCH_POINTS = 256
-_NUMBER_BYTES = 26  # -1.2345678901234567e-38 and a comma have 24.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +48,7 @@ def batches(mends: Iterable[Mend]) -> Iterator[list[Mend]]:
     batch: list[Mend] = []
     size = 0
     for mend in mends:
-        taken = max(_most_bytes(mend.wanted), _most_bytes(mend.before))
+        taken = _most_bytes(mend)
         full = len(batch) == BATCH_POINTS or size + taken > BATCH_BYTES
         if batch and (full or batch[0].collection != mend.collection):
             yield batch
@@ -62,21 +59,8 @@ def batches(mends: Iterable[Mend]) -> Iterator[list[Mend]]:
         yield batch
 
 
-def _most_bytes(point: Mapping[str, Any] | None) -> int:
-    """At least what a point takes as JSON; to write its numbers out only to count the digits took as long as sending them."""
-    if point is None:
-        return 0
-    numbers = sum(_numbers(vector) for vector in named_vectors(point).values())
-    return len(msgspec.json.encode(point.get("payload"))) + numbers * _NUMBER_BYTES
-
-
-def _numbers(vector: Any) -> int:
-    if isinstance(vector, dict):
-        return 2 * len(cast("dict[str, list[Any]]", vector)["values"])
-    rows = cast("list[Any]", vector)
-    if rows and isinstance(rows[0], list):
-        return sum(len(row) for row in cast("list[list[Any]]", rows))
-    return len(rows)
+def _most_bytes(mend: Mend) -> int:
+    return max(len(bytes(state.point)) for state in (mend.wanted, mend.before) if state is not None)
 
 
 def _contents(server: Server, name: str, ids: Sequence[int | str]) -> dict[int | str, bytes | None]:
@@ -102,18 +86,18 @@ def _written(server: Server, mends: Iterable[Mend], reading: ThreadPoolExecutor)
     proven: Future[None] | None = None
     for batch in batches(mends):
         name = batch[0].collection
-        live = _contents(server, name, [mend.wanted["id"] for mend in batch])
-        pending: list[tuple[dict[str, Any], bytes | None]] = []
+        live = _contents(server, name, [mend.id for mend in batch])
+        pending: dict[int | str, PointState] = {}
         for mend in batch:
-            here, wanted = live.get(mend.wanted["id"]), content_of_point(mend.wanted)
-            if here == wanted:
+            here = live.get(mend.id)
+            if here == mend.wanted.content:
                 written[name] += 1
-            elif here == content_of_point(mend.before):
-                pending.append((mend.wanted, wanted))
+            elif here == mend.content_before:
+                pending[mend.id] = mend.wanted
             else:
-                kept.append((name, mend.wanted["id"]))
+                kept.append((name, mend.id))
         if pending:
-            server.upsert(CollectionName(name), [point for point, _ in pending])
+            server.upsert(CollectionName(name), [state.point for state in pending.values()])
             if proven is not None:
                 proven.result()
             proven = reading.submit(_read_back, server, name, pending)
@@ -123,20 +107,20 @@ def _written(server: Server, mends: Iterable[Mend], reading: ThreadPoolExecutor)
     return Done(written, tuple(kept))
 
 
-def _upsert(server: Server, name: str, points: Sequence[tuple[dict[str, Any], bytes | None]]) -> None:
-    """Write points, each given with its content, and read them back."""
-    if not points:
+def _upsert(server: Server, name: str, states: Mapping[int | str, PointState]) -> None:
+    """Write points, by their ids, and read them back."""
+    if not states:
         return
-    server.upsert(CollectionName(name), [point for point, _ in points])
-    _read_back(server, name, points)
+    server.upsert(CollectionName(name), [state.point for state in states.values()])
+    _read_back(server, name, states)
 
 
-def _read_back(server: Server, name: str, points: Sequence[tuple[dict[str, Any], bytes | None]]) -> None:
-    found = _contents(server, name, [point["id"] for point, _ in points])
-    for point, content in points:
-        if found.get(point["id"]) != content:
+def _read_back(server: Server, name: str, states: Mapping[int | str, PointState]) -> None:
+    found = _contents(server, name, list(states))
+    for point_id, state in states.items():
+        if found.get(point_id) != state.content:
             raise IntegrityFailed(
-                f"{name}: point {point['id']} does not hold what was written",
+                f"{name}: point {point_id} does not hold what was written",
                 why="reading it back gives another payload or vector",
                 advice="Somebody else may write to it. Stop the writers, and try again.",
                 collection=name,
@@ -148,11 +132,10 @@ def changed_since(server: Server, mends: Iterable[Mend]) -> list[tuple[str, int 
     changed: list[tuple[str, int | str]] = []
     for batch in batches(mends):
         name = batch[0].collection
-        live = _contents(server, name, [mend.wanted["id"] for mend in batch])
-        for mend in batch:
-            here = live.get(mend.wanted["id"])
-            if here not in {content_of_point(mend.wanted), content_of_point(mend.before)}:
-                changed.append((name, mend.wanted["id"]))
+        live = _contents(server, name, [mend.id for mend in batch])
+        changed += [
+            (name, mend.id) for mend in batch if live.get(mend.id) not in {mend.wanted.content, mend.content_before}
+        ]
     return changed
 
 
@@ -171,21 +154,20 @@ def take_back(server: Server, mends: Iterable[Mend], *, force: bool = False) -> 
     kept: list[tuple[str, int | str]] = []
     for batch in batches(mends):
         name = batch[0].collection
-        live = _contents(server, name, [mend.wanted["id"] for mend in batch])
-        earlier: list[dict[str, Any]] = []
+        live = _contents(server, name, [mend.id for mend in batch])
+        earlier: dict[int | str, PointState] = {}
         doomed: list[int | str] = []
         for mend in batch:
-            point_id = mend.wanted["id"]
-            here = live.get(point_id)
-            if here == content_of_point(mend.before):
+            here = live.get(mend.id)
+            if here == mend.content_before:
                 continue
-            if not force and here != content_of_point(mend.wanted):
-                kept.append((name, point_id))
+            if not force and here != mend.wanted.content:
+                kept.append((name, mend.id))
             elif mend.before is None:
-                doomed.append(point_id)
+                doomed.append(mend.id)
             else:
-                earlier.append(mend.before)
-        _upsert(server, name, [(point, content_of_point(point)) for point in earlier])
+                earlier[mend.id] = mend.before
+        _upsert(server, name, earlier)
         if doomed:
             server.delete_points(CollectionName(name), doomed)
         done[name] += len(earlier) + len(doomed)

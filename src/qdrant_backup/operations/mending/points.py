@@ -8,15 +8,18 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from qdrant_backup.digest import payload_hash, vector_hash
+from qdrant_backup.storage.points_file import PointState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["content_of_point", "exact_point", "named_vectors", "unwritable"]
+__all__ = ["content_of_point", "exact_point", "state_of", "unwritable"]
 
 
-def named_vectors(point: Mapping[str, Any]) -> dict[str, Any]:
+def _named_vectors(point: Mapping[str, Any]) -> dict[str, Any]:
     """A point's vectors by name; the unnamed one is the empty string."""
     vector = point.get("vector")
     if vector is None:
@@ -28,10 +31,19 @@ def content_of_point(point: Mapping[str, Any] | None) -> bytes | None:
     """What a point holds, as bytes that are equal for equal payloads and vectors; None for no point."""
     if point is None:
         return None
-    vectors = sorted(named_vectors(point).items())
     if unwritable(point):  # JSON has no NaN, so there is no hash of its bits; such a point equals itself alone.
-        return repr((point.get("payload"), vectors)).encode()
+        return repr((point.get("payload"), sorted(_named_vectors(point).items()))).encode()
+    return _content_of_writable(point)
+
+
+def _content_of_writable(point: Mapping[str, Any]) -> bytes:
+    vectors = sorted(_named_vectors(point).items())
     return b"".join([payload_hash(point.get("payload")), *(name.encode() + vector_hash(one) for name, one in vectors)])
+
+
+def state_of(point: Mapping[str, Any]) -> PointState:
+    """A point that a server takes, with its content, ready to be written to a file and to a server."""
+    return PointState(msgspec.Raw(msgspec.json.encode(point)), _content_of_writable(point))
 
 
 @functools.lru_cache(maxsize=256)
@@ -62,7 +74,7 @@ def _exact_vector(vector: Any) -> Any:
 def exact_point(point: Mapping[str, Any]) -> dict[str, Any]:
     """The point as it is written to a server: {id, payload, vector}, each number the exact float32 value."""
     vector = point.get("vector")
-    exact = {name: _exact_vector(one) for name, one in named_vectors(point).items()}
+    exact = {name: _exact_vector(one) for name, one in _named_vectors(point).items()}
     written = exact if vector is None or isinstance(vector, dict) else exact[""]
     return {"id": point["id"], "payload": point.get("payload") or {}, "vector": written}
 
@@ -81,7 +93,7 @@ def unwritable(point: Mapping[str, Any]) -> str:
     Returns:
         Words for a message; empty when all is well.
     """
-    for name, vector in named_vectors(point).items():
+    for name, vector in _named_vectors(point).items():
         if isinstance(vector, dict):
             rows = [cast("dict[str, list[Any]]", vector)["values"]]
         else:
