@@ -12,7 +12,8 @@ import pytest
 
 from qdrant_backup import __version__
 from qdrant_backup.cli.main import COMMANDS
-from support.command import PROGRAM, CommandLine, tree_of
+from qdrant_backup.layout import JOURNAL
+from support.command import PROGRAM, CommandLine, tree_of, until
 from support.contracts import faults, matches, schemas
 from support.original_backup import OriginalBackup, original_backup
 from support.restoring import Lab, points_of
@@ -204,6 +205,26 @@ def test_status_names_the_collection_that_gives_nothing_back(embedded_line: Comm
         "code-patterns": False,
     }
     embedded_line.inside("status").failed(2, "conventions")
+
+
+def test_status_says_which_restore_was_interrupted_and_what_ends_it(embedded_line: CommandLine, embedded: Lab) -> None:
+    small_world(embedded, points=4)
+    embedded_line.inside("backup").ok()
+    assert embedded_line.inside("status", "--json").ok().json["unfinished"] is None
+    embedded.running.script({"match": "POST /collections/*/snapshots/upload", "action": "slow_restore", "times": None})
+    process = embedded_line.start("restore", "latest", "--force")
+    until((embedded_line.backups / JOURNAL).exists, process)
+    process.kill()
+    process.communicate()
+    embedded.running.script()
+
+    ran = embedded_line.inside("status", "--json").ok()
+    matches("status --json", ran.json)
+    assert "has not ended" in ran.json["unfinished"]
+    shown = embedded_line.inside("status").ok().out
+    assert "has not ended" in shown
+    assert "qdrant-backup resume --yes" in shown
+    assert "qdrant-backup undo --yes" in shown
 
 
 def test_check_finds_what_would_fail_and_says_what_to_do(embedded_line: CommandLine, embedded: Lab) -> None:

@@ -18,6 +18,7 @@ from qdrant_backup.operations.status import status as look_at
 from qdrant_backup.operations.status import status_json
 
 if TYPE_CHECKING:
+    from qdrant_backup.errors import QdrantBackupError
     from qdrant_backup.operations.status import Status
 
 __all__ = ["check", "status"]
@@ -76,7 +77,13 @@ def _lines(found: Status) -> list[str]:
         *([""] if rows else []),
         f"  Last backup: {_last(found)}",
         f"  {_proven(found)}",
+        *(["", *_unfinished(found.unfinished)] if found.unfinished else []),
     ]
+
+
+def _unfinished(error: QdrantBackupError) -> list[str]:
+    """What stands in the way of every further backup of its collections."""
+    return [f"  ! {error}", f"    → {error.advice}"]
 
 
 def _last(found: Status) -> str:

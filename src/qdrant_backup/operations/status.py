@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qdrant_backup.errors import QdrantBackupError
 from qdrant_backup.model import utc_text
 from qdrant_backup.operations.listing import list_backups, list_json, restorable_json
+from qdrant_backup.operations.open_journal import refuse_open_journal
 from qdrant_backup.operations.selection import in_order
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Status:
         server: who answered; None when nobody did, and `error` says why.
         last: the newest whole backup.
         proven: the newest backup that a drill proved restorable.
+        unfinished: a restore or recovery that has not ended, or whose journal is damaged; None when there is none.
     """
 
     at: datetime
@@ -62,6 +64,7 @@ class Status:
     last: Listed | None
     error: QdrantBackupError | None = None
     proven: Listed | None = None
+    unfinished: QdrantBackupError | None = None
 
     @property
     def age_s(self) -> float | None:
@@ -88,14 +91,22 @@ def status(ports: Ports) -> Status:
     for entry in whole:
         for name, collection in entry.backup.manifest.collections.items():
             records.setdefault(name, collection.records)
-    url = ports.server.url
+    url, unfinished = ports.server.url, _unfinished(ports)
     try:
         identity = ports.server.identity()
         names = in_order(ports.server.collections())
     except QdrantBackupError as error:
-        return Status(ports.clock.now(), url, None, (), last, error, proven)
+        return Status(ports.clock.now(), url, None, (), last, error, proven, unfinished)
     collections = tuple(_collection(ports, name, records.get(name)) for name in names)
-    return Status(ports.clock.now(), url, identity, collections, last, proven=proven)
+    return Status(ports.clock.now(), url, identity, collections, last, None, proven, unfinished)
+
+
+def _unfinished(ports: Ports) -> QdrantBackupError | None:
+    try:
+        refuse_open_journal(ports)
+    except QdrantBackupError as error:
+        return error
+    return None
 
 
 def _collection(ports: Ports, name: CollectionName, backed_up: int | None) -> CollectionStatus:
@@ -142,4 +153,5 @@ def status_json(found: Status) -> dict[str, Any]:
         "proven_restorable": {"id": found.proven.backup.backup_id, **(restorable_json(found.proven) or {})}
         if found.proven
         else None,
+        "unfinished": str(found.unfinished) if found.unfinished else None,
     }
