@@ -187,7 +187,8 @@ class DirectoryLock:
             os.ftruncate(descriptor, 0)
         with contextlib.suppress(OSError):
             _give_back(descriptor)
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # It is closed all the same.
+            os.close(descriptor)
 
     def __enter__(self) -> Self:
         self.acquire()

@@ -26,7 +26,7 @@ from qdrant_backup.storage.files import (
     writing,
 )
 from qdrant_backup.storage.lock import open_lock_file, take_descriptor_lock
-from qdrant_backup.storage.reading import file_sha256, open_for_reading
+from qdrant_backup.storage.reading import READ_SIZE, open_for_reading, sha256_of
 from qdrant_backup.storage.stored import StoredBackup
 
 if TYPE_CHECKING:
@@ -105,17 +105,13 @@ class PartialBackup:
 
         Raises:
             IntegrityFailed: it is missing, or no regular file.
-            NotWritable, InsufficientSpace: it cannot be made durable.
+            NotWritable, InsufficientSpace: it cannot be made durable, or read back.
         """
         path = self.path / safe_relative_path(relative)
-        descriptor = open_for_reading(path)
-        try:
-            with writing(path):
-                path.chmod(PRIVATE_FILE)
-                fsync_descriptor(descriptor)
-        finally:
-            os.close(descriptor)
-        size_bytes, sha256 = file_sha256(path)
+        with writing(path), os.fdopen(open_for_reading(path), "rb", buffering=0) as file:
+            path.chmod(PRIVATE_FILE)
+            fsync_descriptor(file.fileno())
+            size_bytes, sha256 = sha256_of(iter(lambda: file.read(READ_SIZE), b""))
         entry = FileEntry(path=relative, size_bytes=size_bytes, sha256=sha256)
         self._files[relative] = entry
         return entry
@@ -203,10 +199,10 @@ class PartialBackup:
 
     def _disown(self) -> None:
         owner, self._owner = self._owner, -1
-        if owner >= 0:
-            os.close(owner)
         path = self.path / OWNER
         with writing(path):
+            if owner >= 0:
+                os.close(owner)
             path.unlink(missing_ok=True)
 
     def discard(self) -> None:
@@ -221,7 +217,8 @@ class PartialBackup:
                     file.abandon()
         owner, self._owner = self._owner, -1
         if owner >= 0:
-            os.close(owner)
+            with writing(self.path / OWNER):
+                os.close(owner)
         remove_tree(self.path)
 
     def __enter__(self) -> Self:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "READ_SIZE",
     "blocks_of",
     "file_sha256",
     "limited",
@@ -33,7 +34,7 @@ __all__ = [
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-_READ_SIZE = 1 << 20
+READ_SIZE = 1 << 20
 _READ_FLAGS = os.O_RDONLY | _NOFOLLOW | _CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -119,12 +120,8 @@ def blocks_of(descriptor: int, path: Path) -> Iterator[bytes]:
     Raises:
         IntegrityFailed: the disk fails.
     """
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        while True:
-            with reading(path):
-                block = file.read(_READ_SIZE)
-            if not block:
-                return
+    with reading(path), os.fdopen(descriptor, "rb", buffering=0) as file:
+        while block := file.read(READ_SIZE):
             yield block
 
 

@@ -106,5 +106,7 @@ def strikes(log: Path, where: str) -> Iterator[Strike]:
 
 def shape(line: str) -> str:
     """The last names of the paths in a call, without what differs from run to run: which call it is."""
-    names = re.findall(r'[^/"<>]+(?=[">])', line.partition(', "{')[0])
+    # What is read or written differs from run to run: of a call on a descriptor only its path says which call it is.
+    open_file = re.match(r"\d+<[^>]*>", line)
+    names = re.findall(r'[^/"<>]+(?=[">])', open_file.group() if open_file else line.partition(', "{')[0])
     return " ".join(re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", name) for name in names[-2:])
