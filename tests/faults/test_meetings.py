@@ -76,7 +76,7 @@ def test_two_backups_at_once(scene: Scene, fault_seed: int, full: bool) -> None:
         second = scene.line.start("backup")
         ended = [watch(process, 240, None).ran for process in (first, second)]
         codes = sorted(ran.code for ran in ended)
-        assert codes in ([0, 0], [0, LOCKED]), (number, ended)
+        assert codes in ([0, 0], [0, LOCKED]), f"round {number}: {ended}"
         if LOCKED in codes:
             assert "is in use" in next(ran.err for ran in ended if ran.code == LOCKED)
         new = set(ids(scene)) - set(before.listed)
@@ -113,7 +113,7 @@ def test_everything_at_once(scene: Scene, fault_seed: int) -> None:
         running = [(words, exits, scene.line.start(*words)) for words, exits in chosen]
         for words, exits, process in running:
             ran = watch(process, 240, None).ran
-            assert ran.code in exits, (chosen, words, ran)
+            assert ran.code in exits, f"{words} beside {chosen}: {ran}"
             counted[words[0], ran.code] = counted.get((words[0], ran.code), 0) + 1
         assert scene.lab.state() == goal
         assert ids(scene), "the last backup is gone"

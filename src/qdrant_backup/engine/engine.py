@@ -53,6 +53,13 @@ def _create(target: Path) -> None:
         raise not_made(f"The digest {target} cannot be created", error) from error
 
 
+def _remove(target: Path) -> None:
+    try:
+        target.unlink(missing_ok=True)
+    except OSError as error:
+        raise NotWritable(f"The unfinished digest {target} cannot be removed", why=str(error)) from error
+
+
 def _started(job: Job) -> Child:
     try:
         return Child(job)
@@ -184,7 +191,7 @@ class Engine:
             name: what to call the archive in messages.
 
         Raises:
-            NotWritable: no scratch directory, or no process, could be had.
+            NotWritable: no scratch directory, or no process, could be had, or an unfinished target cannot be removed.
         """
         with private_directory(self._scratch) as scratch:
             _create(target)
@@ -196,7 +203,7 @@ class Engine:
                     yield sink
             finally:
                 if sink is None or not sink.finished:
-                    target.unlink(missing_ok=True)
+                    _remove(target)
 
     def digest_file(self, archive: Path, target: Path, progress: Progress = NO_PROGRESS) -> Digested:
         """The digest of an archive on disk; raises as `DigestSink.finish` does.

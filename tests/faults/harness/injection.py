@@ -10,6 +10,8 @@ from pathlib import Path
 
 __all__ = ["Injection", "Strike", "injected", "shape", "strikes"]
 
+_DESCRIPTOR = re.compile(r"^\d+<([^>]*)>")
+_NAME = re.compile(r'(?:^|(?:AT_FDCWD|\d+)<[^>]*>, )"((?:[^"\\]|\\.)*)"(?!\.\.\.|, [1-9])')
 _CALL = re.compile(r"^(?:(?P<task>\d+)\s+)?(?P<call>\w+)\((?P<rest>.*)")
 
 
@@ -105,8 +107,10 @@ def strikes(log: Path, where: str) -> Iterator[Strike]:
 
 
 def shape(line: str) -> str:
-    """The last names of the paths in a call, without what differs from run to run: which call it is."""
-    # What is read or written differs from run to run: of a call on a descriptor only its path says which call it is.
-    open_file = re.match(r"\d+<[^>]*>", line)
-    names = re.findall(r'[^/"<>]+(?=[">])', open_file.group() if open_file else line.partition(', "{')[0])
-    return " ".join(re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", name) for name in names[-2:])
+    """The last names of the paths in a call, without what differs from run to run: which call it is.
+
+    Its result, the directory of the run, and what is read or written are left out: they say nothing of that.
+    """
+    arguments = line.rpartition(") = ")[0] or line
+    paths = _DESCRIPTOR.findall(arguments) + _NAME.findall(arguments)
+    return " ".join(re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", path.rpartition("/")[2]) for path in paths)
