@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -26,6 +27,7 @@ from qdrant_backup.errors import (
     UsageError,
 )
 from qdrant_backup.operations.backup import BackupRequest, backup
+from qdrant_backup.operations.events import Event, ManifestChecked
 from qdrant_backup.operations.restore.requests import RestoreRequest
 from qdrant_backup.operations.restore.run import restore
 from qdrant_backup.storage.stored import StoredBackup
@@ -281,6 +283,20 @@ def test_a_config_file_that_fails_leaves_the_collections_restored(embedded: Lab)
     assert "collections are restored" in report.config_failure.what
     assert len(embedded.content("docs")) == 3
     assert (embedded.install / ".env").is_symlink()
+
+
+@pytest.mark.fault("P07")
+def test_a_backup_that_was_deleted_while_it_was_read_is_gone_and_not_damaged(docs: tuple[Lab, StoredBackup]) -> None:
+    lab, made = docs
+
+    def tell(event: Event) -> None:
+        if isinstance(event, ManifestChecked):
+            made.path.rename(made.path.with_name(f".{made.backup_id}.deleting"))
+
+    ports = dataclasses.replace(lab.ports, tell=tell)
+    with pytest.raises(BackupNotFound, match="is gone") as caught:
+        restore(RestoreRequest(str(made.path)), ports, lambda _: True)
+    assert caught.value.codes.restore == 1
 
 
 @pytest.mark.fault("P07")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from qdrant_backup.errors import BackupNotFound, Incompatible, RefusedForSafety
+from qdrant_backup.errors import Incompatible, RefusedForSafety
 from qdrant_backup.layout import backup_id_at
 from qdrant_backup.operations.copies import remove_left_behind
 from qdrant_backup.operations.events import Warned
@@ -20,6 +20,7 @@ from qdrant_backup.operations.restore.planning import plan, refuse_blocked
 from qdrant_backup.operations.restore.rollback import OrRollBack
 from qdrant_backup.operations.restore.safety import require_judged, take_safety
 from qdrant_backup.operations.restore.session import Session
+from qdrant_backup.operations.restore.source import require_still_there
 from qdrant_backup.operations.restore.survey import survey
 from qdrant_backup.storage.journal import Journal, JournalFile, Prior, RestoreKind, Target, TargetState
 from qdrant_backup.storage.lock import DirectoryLock
@@ -131,12 +132,7 @@ def _begin(decided: RestorePlan, facts: Facts, ports: Ports, lock: DirectoryLock
 
 def _require_as_surveyed(facts: Facts, ports: Ports) -> None:
     """Between survey and lock somebody may have confirmed at leisure; what was decided on must still be true."""
-    backup = facts.source.backup
-    if not backup.path.is_dir():
-        raise BackupNotFound(
-            f"Backup {backup.path} is gone",
-            why="another run, such as `prune`, deleted it before this one could keep it from doing so",
-        )
+    require_still_there(facts.source.backup)
     for each in facts.targets:
         now = look(ports, each.target)
         before = each.live

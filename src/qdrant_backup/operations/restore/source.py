@@ -13,7 +13,7 @@ import msgspec
 
 from qdrant_backup.archive.walk import ArchiveWalker
 from qdrant_backup.digest import DigestReader, compare
-from qdrant_backup.errors import CollectionMissing, ContentUnreadable, IntegrityFailed
+from qdrant_backup.errors import BackupNotFound, CollectionMissing, ContentUnreadable, IntegrityFailed
 from qdrant_backup.model import Checksum, CollectionName
 from qdrant_backup.operations.events import ManifestChecked, SnapshotChecked
 from qdrant_backup.operations.selection import in_order
@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["Archive", "Source", "differing_points", "narrowed", "open_source", "source_of", "stored_archive"]
+__all__ = [
+    "Archive",
+    "Source",
+    "differing_points",
+    "narrowed",
+    "open_source",
+    "require_still_there",
+    "source_of",
+    "stored_archive",
+]
 
 _SHOWN = 5
 
@@ -131,12 +140,27 @@ def open_source(ports: Ports, reference: str, names: Sequence[str] = ()) -> Sour
         names: collections in it, exactly; all of them when empty.
 
     Raises:
-        BackupNotFound, BackupInvalid, UsageError: as `BackupDirectory.find`.
+        BackupNotFound: as `BackupDirectory.find`, or it was deleted meanwhile.
+        BackupInvalid, UsageError: as `BackupDirectory.find`.
         CollectionMissing: one of `names` is not in it.
         IntegrityFailed: a file is missing, has other bytes, is a link, or an archive is damaged or hostile.
         Incompatible: a newer version of this tool wrote it.
     """
-    return source_of(ports, ports.directory.find(reference), names)
+    backup = ports.directory.find(reference)
+    try:
+        return source_of(ports, backup, names)
+    except IntegrityFailed:
+        require_still_there(backup)
+        raise
+
+
+def require_still_there(backup: StoredBackup) -> None:
+    """Raise `BackupNotFound` when it was deleted since it was found: files that are missing are no damage then."""
+    if not backup.path.is_dir():
+        raise BackupNotFound(
+            f"Backup {backup.path} is gone",
+            why="another run, such as `prune`, deleted it before this one could keep it from doing so",
+        )
 
 
 def source_of(ports: Ports, backup: StoredBackup, names: Sequence[str] = (), *, aloud: bool = True) -> Source:
