@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from qdrant_backup.archive.walk import ArchiveWalker
 from qdrant_backup.digest import DigestReader
-from qdrant_backup.errors import BackupNotFound, ContentUnreadable, IntegrityFailed
+from qdrant_backup.errors import ContentUnreadable, IntegrityFailed
 from qdrant_backup.operations.levels import try_to_remember
 from qdrant_backup.storage.catalogue import Level
 from qdrant_backup.storage.verify import check_files
@@ -75,10 +75,8 @@ def verify(backup: StoredBackup, level: Level, ports: Ports) -> Verdict:
         for entry in backup.manifest.collections.values():
             found, is_damage = _judged(backup, entry, level, ports)
             (damage if is_damage else unjudged).extend(found)
-    if damage and not backup.path.is_dir():
-        raise BackupNotFound(
-            f"Backup {backup.path} is gone", why="another run, such as `prune`, deleted it while it was verified"
-        )
+    if damage:
+        backup.require_still_there()
     verdict = Verdict(backup, level, tuple(damage), tuple(unjudged), remarks)
     _note(verdict, ports)
     return verdict

@@ -9,7 +9,7 @@ import os
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, BinaryIO
 
-from qdrant_backup.errors import BackupInvalid, IntegrityFailed
+from qdrant_backup.errors import BackupInvalid, BackupNotFound, IntegrityFailed
 from qdrant_backup.layout import CONFIG_DIRECTORY, MANIFEST, id_moment, is_backup_name, safe_relative_path, safety_name
 from qdrant_backup.manifest import LONGEST_MANIFEST, decode
 from qdrant_backup.model import BackupId, Checksum
@@ -120,6 +120,13 @@ class StoredBackup:
         for name in self.manifest.config_files:
             expected.setdefault(f"{CONFIG_DIRECTORY}/{name}", (None, ""))
         return expected
+
+    def require_still_there(self) -> None:
+        """Raise `BackupNotFound` when it was deleted since it was found: files that are missing are no damage then."""
+        if not self.path.is_dir():
+            raise BackupNotFound(
+                f"Backup {self.path} is gone", why="another run, such as `prune`, deleted it in the meantime"
+            )
 
     def open(self, relative: str) -> BinaryIO:
         """A file of the backup for reading, unbuffered; no link is followed inside the backup.

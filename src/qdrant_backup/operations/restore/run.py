@@ -20,7 +20,6 @@ from qdrant_backup.operations.restore.planning import plan, refuse_blocked
 from qdrant_backup.operations.restore.rollback import OrRollBack
 from qdrant_backup.operations.restore.safety import require_judged, take_safety
 from qdrant_backup.operations.restore.session import Session
-from qdrant_backup.operations.restore.source import require_still_there
 from qdrant_backup.operations.restore.survey import survey
 from qdrant_backup.storage.journal import Journal, JournalFile, Prior, RestoreKind, Target, TargetState
 from qdrant_backup.storage.lock import DirectoryLock
@@ -132,7 +131,7 @@ def _begin(decided: RestorePlan, facts: Facts, ports: Ports, lock: DirectoryLock
 
 def _require_as_surveyed(facts: Facts, ports: Ports) -> None:
     """Between survey and lock somebody may have confirmed at leisure; what was decided on must still be true."""
-    require_still_there(facts.source.backup)
+    facts.source.backup.require_still_there()
     for each in facts.targets:
         now = look(ports, each.target)
         before = each.live

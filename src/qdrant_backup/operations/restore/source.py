@@ -13,7 +13,7 @@ import msgspec
 
 from qdrant_backup.archive.walk import ArchiveWalker
 from qdrant_backup.digest import DigestReader, compare
-from qdrant_backup.errors import BackupNotFound, CollectionMissing, ContentUnreadable, IntegrityFailed
+from qdrant_backup.errors import CollectionMissing, ContentUnreadable, IntegrityFailed
 from qdrant_backup.model import Checksum, CollectionName
 from qdrant_backup.operations.events import ManifestChecked, SnapshotChecked
 from qdrant_backup.operations.selection import in_order
@@ -34,7 +34,6 @@ __all__ = [
     "differing_points",
     "narrowed",
     "open_source",
-    "require_still_there",
     "source_of",
     "stored_archive",
 ]
@@ -150,17 +149,8 @@ def open_source(ports: Ports, reference: str, names: Sequence[str] = ()) -> Sour
     try:
         return source_of(ports, backup, names)
     except IntegrityFailed:
-        require_still_there(backup)
+        backup.require_still_there()
         raise
-
-
-def require_still_there(backup: StoredBackup) -> None:
-    """Raise `BackupNotFound` when it was deleted since it was found: files that are missing are no damage then."""
-    if not backup.path.is_dir():
-        raise BackupNotFound(
-            f"Backup {backup.path} is gone",
-            why="another run, such as `prune`, deleted it before this one could keep it from doing so",
-        )
 
 
 def source_of(ports: Ports, backup: StoredBackup, names: Sequence[str] = (), *, aloud: bool = True) -> Source:
