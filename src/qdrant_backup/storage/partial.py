@@ -198,12 +198,16 @@ class PartialBackup:
         return path / name
 
     def _disown(self) -> None:
-        owner, self._owner = self._owner, -1
+        self._let_go()
         path = self.path / OWNER
         with writing(path):
-            if owner >= 0:
-                os.close(owner)
             path.unlink(missing_ok=True)
+
+    def _let_go(self) -> None:
+        owner, self._owner = self._owner, -1
+        if owner >= 0:
+            with writing(self.path / OWNER):
+                os.close(owner)
 
     def discard(self) -> None:
         """Throw it away; nothing happens when it has been published or is gone.
@@ -215,10 +219,7 @@ class PartialBackup:
             if isinstance(file, DurableFile):
                 with contextlib.suppress(QdrantBackupError):  # Its bytes are not wanted any more.
                     file.abandon()
-        owner, self._owner = self._owner, -1
-        if owner >= 0:
-            with writing(self.path / OWNER):
-                os.close(owner)
+        self._let_go()
         remove_tree(self.path)
 
     def __enter__(self) -> Self:

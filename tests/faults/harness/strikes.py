@@ -88,9 +88,10 @@ def strike_all(
         error = _struck_at_last(wanted, strike, server, directory / str(number))
         if isinstance(error, Strike):
             missed.append(error)
-        elif error is not None:
+            continue
+        struck += 1
+        if error is not None:
             wrong.append(f"{wanted.fault} at {strike.call} number {strike.number} ({strike.line}):\n{error}")
-        struck += not isinstance(error, Strike)
         if sampled and struck == needed:
             break
     assert not wrong, f"{len(wrong)} of {struck} runs:\n" + "\n\n".join(wrong)

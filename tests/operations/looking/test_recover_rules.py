@@ -272,7 +272,7 @@ def test_named_sparse_and_multivectors_come_back_bit_for_bit(lab: Lab) -> None:
 
 def test_a_batch_stays_below_the_servers_limit_on_a_body() -> None:
     def mend(collection: str, number: int, payload: dict[str, Any]) -> Mend:
-        return Mend(collection, number, None, state_of({"id": number, "vector": [], "payload": payload}))
+        return Mend(collection, number, None, state_of({"id": number, "vector": [], "payload": payload}, b"content"))
 
     def mends() -> Iterator[Mend]:
         for number in range(40):

@@ -31,7 +31,13 @@ from qdrant_backup.operations.looking.recover_values import (
 )
 from qdrant_backup.operations.looking.sides import points_by_id
 from qdrant_backup.operations.mending.carry_out import Done
-from qdrant_backup.operations.mending.points import content_of_point, exact_point, state_of, unwritable
+from qdrant_backup.operations.mending.points import (
+    content_of_point,
+    content_of_writable,
+    exact_point,
+    state_of,
+    unwritable,
+)
 from qdrant_backup.operations.mending.recovery import needed_points, run, sweep_points
 from qdrant_backup.operations.open_journal import refuse_open_journal
 from qdrant_backup.operations.restore.differences import differences
@@ -240,7 +246,8 @@ class Recovery:
         # The engine's numbers are the exact values of the float32 already, as `exact_point` would make them.
         payload = {**_mapping(point, "payload"), **self._request.set_fields}
         wanted: dict[str, Any] = {"id": point["id"], "payload": payload, "vector": point.get("vector") or {}}
-        fate, why = self._decide(point, wanted, live)
+        content, content_here = content_of_writable(wanted), content_of_point(live)
+        fate, why = self._decide(point, live, same=content == content_here)
         shown = Fate(point["id"], fate, why, excerpt(point.get("payload") or {}))
         if fate == KEPT:
             return None, shown
@@ -251,15 +258,13 @@ class Recovery:
                 why=f"{fault} holds NaN or infinity on the server, which could not be put back",
                 advice="Leave it out: choose the others by --ids or --filter.",
             )
-        before = None if live is None else state_of(exact_point(live))
-        return Mend(target, point["id"], before, state_of(wanted)), shown
+        before = None if live is None or content_here is None else state_of(exact_point(live), content_here)
+        return Mend(target, point["id"], before, state_of(wanted, content)), shown
 
-    def _decide(
-        self, point: Mapping[str, Any], wanted: Mapping[str, Any], live: Mapping[str, Any] | None
-    ) -> tuple[str, str]:
+    def _decide(self, point: Mapping[str, Any], live: Mapping[str, Any] | None, *, same: bool) -> tuple[str, str]:
         if live is None:
             return ADDED, "it is not there"
-        if content_of_point(live) == content_of_point(wanted):
+        if same:
             return KEPT, "it is the same"
         if self._request.policy == OVERWRITE:
             return OVERWRITTEN, "it differs"

@@ -60,7 +60,7 @@ def batches(mends: Iterable[Mend]) -> Iterator[list[Mend]]:
 
 
 def _most_bytes(mend: Mend) -> int:
-    return max(len(bytes(state.point)) for state in (mend.wanted, mend.before) if state is not None)
+    return max(memoryview(state.point).nbytes for state in (mend.wanted, mend.before) if state is not None)
 
 
 def _contents(server: Server, name: str, ids: Sequence[int | str]) -> dict[int | str, bytes | None]:

@@ -16,7 +16,7 @@ from qdrant_backup.storage.points_file import PointState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["content_of_point", "exact_point", "state_of", "unwritable"]
+__all__ = ["content_of_point", "content_of_writable", "exact_point", "state_of", "unwritable"]
 
 
 def _named_vectors(point: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,17 +33,18 @@ def content_of_point(point: Mapping[str, Any] | None) -> bytes | None:
         return None
     if unwritable(point):  # JSON has no NaN, so there is no hash of its bits; such a point equals itself alone.
         return repr((point.get("payload"), sorted(_named_vectors(point).items()))).encode()
-    return _content_of_writable(point)
+    return content_of_writable(point)
 
 
-def _content_of_writable(point: Mapping[str, Any]) -> bytes:
+def content_of_writable(point: Mapping[str, Any]) -> bytes:
+    """As `content_of_point`, for a point of which `unwritable` says nothing."""
     vectors = sorted(_named_vectors(point).items())
     return b"".join([payload_hash(point.get("payload")), *(name.encode() + vector_hash(one) for name, one in vectors)])
 
 
-def state_of(point: Mapping[str, Any]) -> PointState:
+def state_of(point: Mapping[str, Any], content: bytes) -> PointState:
     """A point that a server takes, with its content, ready to be written to a file and to a server."""
-    return PointState(msgspec.Raw(msgspec.json.encode(point)), _content_of_writable(point))
+    return PointState(msgspec.Raw(msgspec.json.encode(point)), content)
 
 
 @functools.lru_cache(maxsize=256)
