@@ -34,6 +34,9 @@ PROBING = "*qdrant-backup-probe-of-a-snapshot*"
 TIDYING = "DELETE /collections/*/snapshots/*.snapshot[?]wait=true"
 """Asked when the work is done: a failure is told, and does not undo it."""
 
+INDEXING = "PUT /collections/*/index[?]*"
+"""What the server shows after an upload proves no index, so that its creation must be answered in the end."""
+
 INSTALLING = (UPLOADING, "PUT *")
 CHANGES = (CREATING, TIDYING, "POST /collections/aliases", *INSTALLING)
 LIMITED = 429
@@ -102,7 +105,7 @@ LATE: Exits = {TIDYING: (0,), "*": (3, 4)}
     restore_done=Sweep(
         a_restore(MUTE),
         lambda _: Mute(deliver=True),
-        {"POST /collections/aliases": (3,), "*": (0,)},
+        {"POST /collections/aliases": (3,), INDEXING: (4,), "*": (0,)},
         only=CHANGES,
     ),
 )

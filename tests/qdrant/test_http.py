@@ -362,31 +362,40 @@ def test_repeats_end_with_their_budget_of_time(qdrant, server, clock):
     assert clock.sleeps == [30, 30]
 
 
+LOSSES = [DropReply(), Reset(after=3), Close(after=3), Answer(502, b"bad gateway", deliver=True)]
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda s: s.create_collection("c", {}),
         lambda s: s.update_collection("c", {}),
         lambda s: s.delete_collection("c"),
-        lambda s: s.create_payload_index("c", "f", "keyword"),
-        lambda s: s.delete_payload_index("c", "f"),
         lambda s: s.create_alias("a", "c"),
         lambda s: s.delete_alias("a"),
     ],
 )
-@pytest.mark.parametrize(
-    "fault", [DropReply(), Reset(after=3), Close(after=3), Answer(502, b"bad gateway", deliver=True)]
-)
+@pytest.mark.parametrize("fault", LOSSES)
 def test_a_change_whose_answer_is_lost_is_not_repeated(qdrant, through, relay, change, fault):
     for method in ("PUT", "PATCH", "DELETE"):
         qdrant.on(f"{method} /collections/c", Reply.result(True))
-    qdrant.on("PUT /collections/c/index", Reply.result({}))
-    qdrant.on("DELETE /collections/c/index/f", Reply.result({}))
     qdrant.on("POST /collections/aliases", Reply.result(True))
     relay.rules.append(Rule("*", fault))
     with pytest.raises(Unanswered):
         change(through)
     assert len(qdrant.requests) == 1
+
+
+@pytest.mark.parametrize("fault", LOSSES)
+def test_an_index_whose_answer_is_lost_is_asked_for_again(qdrant, through, relay, fault):
+    qdrant.on("PUT /collections/c/index", Reply.result({}))
+    qdrant.on("DELETE /collections/c/index/f", Reply.result({}))
+    relay.rules.append(Rule("PUT *", fault, times=1))
+    through.create_payload_index("c", "f", "keyword")
+    relay.rules.append(Rule("DELETE *", fault, times=1))
+    through.delete_payload_index("c", "f")
+    asked = [one.method for one in qdrant.requests]
+    assert asked == ["PUT", "PUT", "DELETE", "DELETE"]
 
 
 def test_a_change_that_never_reached_the_server_is_no_lost_answer(connect):

@@ -54,9 +54,12 @@ class Call:
         return cls("GET", path, doing, right, repeatable=True, limit_bytes=limit_bytes)
 
     @classmethod
-    def change(cls, method: str, path: str, doing: str, right: str, body: object = None) -> Call:
+    def change(
+        cls, method: str, path: str, doing: str, right: str, body: object = None, *, repeatable: bool = False
+    ) -> Call:
         """A call that changes something. `body` is encoded as JSON; None sends none."""
-        return cls(method, path, doing, right, body=None if body is None else msgspec.json.encode(body))
+        encoded = None if body is None else msgspec.json.encode(body)
+        return cls(method, path, doing, right, body=encoded, repeatable=repeatable)
 
 
 def segment(name: object) -> str:

@@ -103,7 +103,9 @@ class CollectionCalls(Calls):
         )
 
     def create_payload_index(self, name: CollectionName, field: str, schema: object) -> None:
-        """Create the index of a payload field and wait until it is built.
+        """Create the index of a payload field and wait until it is built. An index that is there already stays as it is.
+
+        So a creation whose answer was lost is asked for again: what the server shows would not tell, after an upload.
 
         Args:
             name: the collection.
@@ -112,13 +114,14 @@ class CollectionCalls(Calls):
         """
         path = collection_path(name, "index", query={"wait": "true"})
         body = {"field_name": field, "field_schema": schema}
-        call = Call.change("PUT", path, f"create the payload index {field!r} of {name!r}", WRITE, body)
-        self._http.answer(call)
+        doing = f"create the payload index {field!r} of {name!r}"
+        self._http.answer(Call.change("PUT", path, doing, WRITE, body, repeatable=True))
 
     def delete_payload_index(self, name: CollectionName, field: str) -> None:
         """Delete the index of a payload field; without one nothing happens."""
         path = collection_path(name, "index", field, query={"wait": "true"})
-        self._http.answer(Call.change("DELETE", path, f"delete the payload index {field!r} of {name!r}", WRITE))
+        doing = f"delete the payload index {field!r} of {name!r}"
+        self._http.answer(Call.change("DELETE", path, doing, WRITE, repeatable=True))
 
     def aliases(self) -> dict[str, CollectionName]:
         """Every alias the key may see, and the collection behind it."""
