@@ -244,6 +244,10 @@ class Lab:
         listed = [each["name"] for each in self.call("GET", "/collections")["collections"]]
         return [each["name"] for name in listed for each in self.call("GET", path_of(name, "snapshots"))]
 
+    def snapshot_files(self) -> list[str]:
+        """Snapshot files on the server's disk, those of collections that are gone included."""
+        return sorted(path.name for path in (self.running.data_dir / "snapshots").glob("*/*.snapshot"))
+
     # What is done with it
 
     def back_up(self, *names: str) -> StoredBackup:

@@ -31,6 +31,8 @@ _RECENT = timedelta(days=1)  # By our clock; the server's may go wrong by hours.
 # How long an ended run waits for a creation that is still running on the server, so as to remove its snapshot at once.
 # Past that the note on disk stays, and the next run removes it.
 _LAST_WAIT_S = 20.0
+_POLL_S = 0.5
+_QUIET_LOOKS = 3
 
 
 class ServerCopies:
@@ -152,30 +154,51 @@ def remove_left_behind(ports: Ports) -> None:
     intents = IntentStore(ports.directory.root)
     here = url_without_secrets(ports.server.url)
     for file in intents.pending():
-        if file.intent.server_url == here and _settle(ports, file):
+        if file.intent.server_url == here and _settle(ports, file.intent):
             intents.forget(file)
 
 
-def _settle(ports: Ports, file: IntentFile) -> bool:
-    intent = file.intent
+def _settle(ports: Ports, intent: SnapshotIntent) -> bool:
+    """Remove what the note is about; whether the note may go."""
     try:
-        listed = [snapshot.name for snapshot in ports.server.snapshots(intent.collection)]
-        new = [name for name in listed if name not in intent.existing]
-        ours = [intent.snapshot] if intent.snapshot else [name for name in new if _begun_with(name, intent)]
-        if len(ours) > 1 or (not ours and new):
-            doubtful = ", ".join(new)
-            ports.tell(
-                Warned(f"{intent.collection}: an earlier run was killed; not removed, since in doubt: {doubtful}")
-            )
-            return True
-        if not ours and ports.server.snapshots_running(intent.collection):
-            return False
-        return all(ports.server.delete_snapshot(intent.collection, name) for name in ours)
+        return _removed(ports, intent)
     except CollectionMissing:
         return True
     except (ServerRefused, AccessDenied) as error:
         ports.tell(Warned(f"{intent.collection}: a snapshot of an earlier run could not be removed: {error}"))
         return False
+
+
+def _removed(ports: Ports, intent: SnapshotIntent) -> bool:
+    if intent.snapshot:
+        return ports.server.delete_snapshot(intent.collection, intent.snapshot)
+    new, at_rest = _appeared(ports, intent)
+    ours = [name for name in new if _begun_with(name, intent)]
+    if len(ours) == 1:
+        return ports.server.delete_snapshot(intent.collection, ours[0])
+    if new and at_rest:
+        doubtful = ", ".join(new)
+        ports.tell(Warned(f"{intent.collection}: an earlier run was killed; not removed, since in doubt: {doubtful}"))
+    return at_rest
+
+
+def _appeared(ports: Ports, intent: SnapshotIntent) -> tuple[list[str], bool]:
+    """The snapshots that are new since the note, and whether the server is at rest, so that no more will follow.
+
+    A server goes on with what a run asked for that was killed, and lists it when it is whole. The wait matters where the
+    collection is dropped next: what is listed only then, nobody can reach any more.
+    """
+    clock = ports.clock
+    until = clock.monotonic() + _LAST_WAIT_S
+    quiet = 0
+    while True:
+        new = [one.name for one in ports.server.snapshots(intent.collection) if one.name not in intent.existing]
+        if any(_begun_with(name, intent) for name in new):
+            return new, True
+        quiet = 0 if ports.server.snapshots_running(intent.collection) else quiet + 1
+        if quiet >= _QUIET_LOOKS or clock.monotonic() >= until:
+            return new, quiet >= _QUIET_LOOKS
+        clock.sleep(_POLL_S)
 
 
 def _begun_with(snapshot: str, intent: SnapshotIntent) -> bool:

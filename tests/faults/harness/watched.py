@@ -73,11 +73,17 @@ class _Memory(threading.Thread):
 
 
 def _tree(pid: int) -> Iterator[int]:
+    """The process and those below it, as far as they live long enough to be found."""
     yield pid
-    for listed in Path("/proc", str(pid), "task").glob("*/children"):
+    threads: list[Path] = []
+    with contextlib.suppress(OSError):
+        threads = list(Path("/proc", str(pid), "task").iterdir())
+    for thread in threads:
+        children: list[str] = []
         with contextlib.suppress(OSError):
-            for child in listed.read_text().split():
-                yield from _tree(int(child))
+            children = (thread / "children").read_text().split()
+        for child in children:
+            yield from _tree(int(child))
 
 
 def _peak_bytes(pid: int) -> int:

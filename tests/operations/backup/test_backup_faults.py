@@ -27,6 +27,7 @@ from qdrant_backup.errors import (
 from qdrant_backup.model import CollectionInfo, CollectionName, ServerIdentity
 from qdrant_backup.operations.backup import BackupRequest, Facts, backup, plan
 from qdrant_backup.operations.capture import Found
+from qdrant_backup.operations.copies import remove_left_behind
 from qdrant_backup.operations.events import CollectionSkipped, Note
 from qdrant_backup.operations.ports import Ports
 from qdrant_backup.operations.verify import verify
@@ -336,6 +337,33 @@ def test_where_it_is_in_doubt_whose_a_snapshot_is_none_is_removed(embedded: Lab)
     embedded.back_up()
     assert set(embedded.left_on_server()) == made
     assert all(name in embedded.told.warnings for name in made)
+    assert hidden(embedded.root) == []
+
+
+@pytest.mark.fault("Q18")
+def test_what_the_server_still_makes_for_a_killed_run_is_awaited_and_removed(
+    embedded: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would appear later; and stay for ever where the collection is dropped meanwhile, as `undo` does."""
+    embedded.make("docs", points_of(10))
+    embedded.root.mkdir()
+    intent = SnapshotIntent(
+        server_url=embedded.running.url, collection=CollectionName("docs"), existing=(), begun_at=embedded.clock.now()
+    )
+    IntentStore(embedded.root).record(intent)
+    # On its way to the server, then at work, then listed.
+    looks = iter([0, 1, 1])
+
+    def running(_: str) -> int:
+        found = next(looks, None)
+        if found is None:
+            embedded.call("POST", path_of("docs", "snapshots"))
+        return found or 0
+
+    monkeypatch.setattr(embedded.server, "snapshots_running", running)
+    remove_left_behind(embedded.ports)
+    assert next(looks, None) is None
+    assert embedded.left_on_server() == []
     assert hidden(embedded.root) == []
 
 

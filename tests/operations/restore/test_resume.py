@@ -244,6 +244,9 @@ def test_sigkill_at_random_moments_leaves_nothing_that_the_next_run_cannot_mend(
             patient.undo()
         assert patient.state() == before
         assert [name for name in patient.left_on_server() if name.startswith("qdrant-backup-")] == []
+    patient.back_up()
+    # A snapshot that appears after its collection was dropped is listed nowhere, and found on the server's disk alone.
+    assert patient.snapshot_files() == []
 
 
 def test_the_file_of_a_killed_upload_is_deleted(lab: Lab) -> None:
