@@ -25,7 +25,7 @@ from faults.harness.worlds import one_backup, one_changed
 from qdrant_backup.layout import JOURNAL
 from qdrant_backup.storage.directory import BackupDirectory
 from qdrant_backup.storage.verify import check_files
-from support.command import PROGRAM, CommandLine, Ran, until
+from support.command import LONGEST_S, PROGRAM, CommandLine, Ran, until
 from support.servers import RunningServer
 from support.stored import FIRST, SNAPSHOT, published
 
@@ -74,7 +74,7 @@ def test_two_backups_at_once(scene: Scene, fault_seed: int, full: bool) -> None:
         # Either may come first to any step, so the second starts whenever it pleases.
         time.sleep(dice.choice([0.0, dice.uniform(0.0, 0.3), dice.uniform(0.0, 2.0)]))
         second = scene.line.start("backup")
-        ended = [watch(process, 240, None).ran for process in (first, second)]
+        ended = [watch(process, LONGEST_S, None).ran for process in (first, second)]
         codes = sorted(ran.code for ran in ended)
         assert codes in ([0, 0], [0, LOCKED]), f"round {number}: {ended}"
         if LOCKED in codes:
@@ -112,7 +112,7 @@ def test_everything_at_once(scene: Scene, fault_seed: int) -> None:
         chosen = [dice.choice(MIX) for _ in range(3)]
         running = [(words, exits, scene.line.start(*words)) for words, exits in chosen]
         for words, exits, process in running:
-            ran = watch(process, 240, None).ran
+            ran = watch(process, LONGEST_S, None).ran
             assert ran.code in exits, f"{words} beside {chosen}: {ran}"
             counted[words[0], ran.code] = counted.get((words[0], ran.code), 0) + 1
         assert scene.lab.state() == goal

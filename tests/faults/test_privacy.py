@@ -94,7 +94,20 @@ def test_whatever_the_umask_nothing_is_ever_open_to_others(scene: Scene, what: s
         process = scene.line.start(
             *(word.replace("{}", scene.backup) for word in words),
             env=_below_elsewhere(scene) if what == "backup" else {},
-            program=["strace", "-f", "-qq", "-y", "-s", "4096", "-e", MAKING, "-o", str(log), *PROGRAM],
+            program=[
+                "strace",
+                "-f",
+                "--seccomp-bpf",
+                "-qq",
+                "-y",
+                "-s",
+                "4096",
+                "-e",
+                MAKING,
+                "-o",
+                str(log),
+                *PROGRAM,
+            ],
             preexec_fn=_umask_of_nobody,
         )
         ran = scene.line.ended(process)

@@ -14,7 +14,7 @@ from support.command import Ran
 
 __all__ = ["Watched", "watch"]
 
-_LOOK_S = 0.02
+_LOOK_S = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
