@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -45,8 +45,8 @@ class Answer:
         return "html" in kind or self.body[:256].lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
-class _Envelope(msgspec.Struct):
-    result: msgspec.Raw
+class _Envelope(msgspec.Struct, Generic[T]):
+    result: T
 
 
 class _Why(msgspec.Struct):
@@ -59,8 +59,9 @@ class _Refusal(msgspec.Struct):
 
 def decode_result(answer: Answer, type_: type[T], call: Call, target: Target) -> T:
     """The `result` inside Qdrant's envelope, as `type_`. Raises NotQdrant when it is not there or of another shape."""
-    envelope = decode(answer.body, _Envelope, answer, call, target)
-    return decode(bytes(envelope.result), type_, answer, call, target)
+    # Both at once: a page of points read as an envelope first is read twice.
+    enveloped: Any = _Envelope[type_]
+    return decode(answer.body, enveloped, answer, call, target).result
 
 
 def decode(body: bytes, type_: type[T], answer: Answer, call: Call, target: Target) -> T:

@@ -16,7 +16,21 @@ if TYPE_CHECKING:
 
     from qdrant_backup.model import CollectionName
 
-__all__ = ["PointCalls"]
+__all__ = ["PointCalls", "RawPoint"]
+
+
+class RawPoint(msgspec.Struct):
+    """A point whose vectors nobody has to read: they stay the JSON that they came as.
+
+    Attributes:
+        id: the point's.
+        payload: None where it has none.
+        vector: a list, or an object of vectors by name; `null` in it stands for NaN and infinity.
+    """
+
+    id: int | str
+    payload: dict[str, Any] | None = None
+    vector: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class _Page(msgspec.Struct):
@@ -56,6 +70,12 @@ class PointCalls(Calls):
         body = {"ids": list(ids), "with_payload": with_payload, "with_vector": with_vector}
         call = _query(collection_path(name, "points"), f"read points of {name!r}", body)
         return self._http.result(call, list[dict[str, Any]])
+
+    def retrieve_raw(self, name: CollectionName, ids: Sequence[int | str]) -> list[RawPoint]:
+        """As `retrieve`, with payloads, and with vectors as JSON."""
+        body = {"ids": list(ids), "with_payload": True, "with_vector": True}
+        call = _query(collection_path(name, "points"), f"read points of {name!r}", body)
+        return self._http.result(call, list[RawPoint])
 
     def upsert(self, name: CollectionName, points: Sequence[dict[str, Any] | msgspec.Raw]) -> None:
         """Write points, each {id, vector, payload} or the JSON of it; done when it returns. Their JSON stays below 32 MiB."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from qdrant_backup.digest import record_of
 from qdrant_backup.errors import (
     CollectionFailed,
     CollectionMissing,
@@ -31,13 +32,20 @@ from qdrant_backup.operations.looking.recover_values import (
 )
 from qdrant_backup.operations.looking.sides import Sides
 from qdrant_backup.operations.mending.carry_out import BATCH_BYTES, batches
-from qdrant_backup.operations.mending.points import exact_point, state_of, unwritable
+from qdrant_backup.operations.mending.points import (
+    content_of_record,
+    content_of_writable,
+    exact_point,
+    state_of,
+    unwritable,
+)
 from qdrant_backup.storage.points_file import Mend
 from support.restoring import Lab, named_config, path_of, points_of
 from support.servers import RunningServer
 from support.worlds import lab_at
 
 NAME = "discussions"
+WORDS = {"indices": [9, 2], "values": [0.5, 0.1]}
 
 
 @pytest.fixture
@@ -320,3 +328,27 @@ def test_float32_values_are_written_as_decimals_that_come_back_bit_for_bit() -> 
 def test_what_is_no_whole_diff_is_refused(text: bytes) -> None:
     with pytest.raises(UsageError):
         chosen_in_diff(text)
+
+
+@pytest.mark.parametrize(
+    "vectors", [{}, {"text": [1.0, 2.5]}, {"late": [[1.0], [0.25]], "words": WORDS}, {"null": [0.5]}]
+)
+def test_a_record_of_the_digest_says_what_the_numbers_of_a_point_would(vectors: dict[str, Any]) -> None:
+    names, payload = sorted(["late", "null", "text", "words"]), {"text": "a memory"}
+    record = record_of(7, {"text": "another payload"}, vectors, names)
+
+    point = {"id": 7, "payload": payload, "vector": vectors}
+    assert content_of_record(payload, record, names) == content_of_writable(point)
+
+
+def test_points_without_vectors_and_vectors_named_null_come_back(lab: Lab) -> None:
+    lab.make(NAME, [], {"vectors": {"null": {"size": 2, "distance": "Dot"}, "text": {"size": 2, "distance": "Dot"}}})
+    vectors = [{}, {"null": [1.0, 0.5]}, {"null": [0.1, 0.2], "text": [0.3, 0.4]}]
+    lab.put(NAME, [{"id": number, "vector": one, "payload": {}} for number, one in enumerate(vectors)])
+    lab.back_up()
+    before = lab.state(NAME)
+    drop(lab, 0, 1, 2)
+
+    assert counted(recover(lab, deleted=True)) == (3, 0, 0)
+    assert lab.state(NAME) == before
+    assert counted(recover(lab, filters={}, collections=(NAME,))) == (0, 0, 3)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from qdrant_backup.digest import KEY_SIZE, point_id_of, point_key
 from qdrant_backup.errors import CollectionMissing, Incompatible, IntegrityFailed, OperationFailed, UsageError
 from qdrant_backup.layout import backup_id_at
@@ -29,11 +31,10 @@ from qdrant_backup.operations.looking.recover_values import (
     RecoverRequest,
     excerpt,
 )
-from qdrant_backup.operations.looking.sides import points_by_id
 from qdrant_backup.operations.mending.carry_out import Done
 from qdrant_backup.operations.mending.points import (
     content_of_point,
-    content_of_writable,
+    content_of_record,
     exact_point,
     state_of,
     unwritable,
@@ -47,16 +48,20 @@ from qdrant_backup.storage.lock import DirectoryLock
 from qdrant_backup.storage.points_file import Mend, PointsFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
     from qdrant_backup.operations.looking.sides import BackupSide
     from qdrant_backup.operations.ports import Ports
+    from qdrant_backup.qdrant.points import RawPoint
 
 __all__ = ["Recovery"]
 
 _Points = dict[int | str, dict[str, Any]]
+_Pick = tuple[int | str, bytes]
+"""A chosen point: its id and its record in the backup's digest."""
+
 _BATCH_IDS = 256
 _PAGE = 5000
 
@@ -152,8 +157,8 @@ class Recovery:
                 collection=target,
             )
 
-    def _selected(self) -> Iterator[tuple[CollectionName, Iterator[int | str]]]:
-        """The collections and the ids chosen in each, from the backup alone or beside what is live."""
+    def _selected(self) -> Iterator[tuple[CollectionName, Iterator[_Pick]]]:
+        """The collections and the points chosen in each, from the backup alone or beside what is live."""
         request = self._request
         if request.wanted is not None:
             for name, ids in request.wanted.items():
@@ -168,23 +173,25 @@ class Recovery:
         for name in names:
             yield name, self._missing_on_server(name) if request.deleted else self._matching(name)
 
-    def _present(self, name: CollectionName, ids: Sequence[int | str]) -> Iterator[int | str]:
+    def _present(self, name: CollectionName, ids: Iterable[int | str]) -> Iterator[_Pick]:
         reader = self._side.digest(name)
         for point_id in ids:
-            if reader.find(_key(point_id)) is None:
+            record = reader.find(_key(point_id))
+            if record is None:
                 raise self._unknown(point_id)
-            yield point_id
+            yield point_id, record
 
-    def _by_ids(self, names: Sequence[CollectionName]) -> Iterator[tuple[CollectionName, Iterator[int | str]]]:
+    def _by_ids(self, names: Sequence[CollectionName]) -> Iterator[tuple[CollectionName, Iterator[_Pick]]]:
         left = set(self._request.ids)
-        found: dict[CollectionName, list[int | str]] = {}
+        found: dict[CollectionName, list[_Pick]] = {}
         for name in names:
             reader = self._side.digest(name)
-            found[name] = [point_id for point_id in self._request.ids if reader.find(_key(point_id)) is not None]
-            left -= set(found[name])
+            looked_up = [(point_id, reader.find(_key(point_id))) for point_id in self._request.ids]
+            found[name] = [(point_id, record) for point_id, record in looked_up if record is not None]
+            left -= {point_id for point_id, _ in found[name]}
         for point_id in sorted(left, key=str):
             raise self._unknown(point_id)
-        yield from ((name, iter(ids)) for name, ids in found.items() if ids)
+        yield from ((name, iter(picks)) for name, picks in found.items() if picks)
 
     def _unknown(self, point_id: int | str) -> OperationFailed:
         return OperationFailed(
@@ -193,8 +200,8 @@ class Recovery:
             advice=f"`qdrant-backup history {point_id}` shows which backups have it.",
         )
 
-    def _missing_on_server(self, name: CollectionName) -> Iterator[int | str]:
-        """The backup's ids that the server has not, by a merge of two sorted runs."""
+    def _missing_on_server(self, name: CollectionName) -> Iterator[_Pick]:
+        """The backup's points that the server has not, by a merge of two sorted runs."""
         target = self._target(name)
         pages = self._ports.server.scroll(target, limit=_PAGE, with_payload=False)
         live = (_key(point["id"]) for page in pages for point in page)
@@ -205,63 +212,73 @@ class Recovery:
             while here is not None and here < key:
                 here = next(live, None)
             if key not in {here, last}:
-                yield point_id_of(key)
+                yield point_id_of(key), record
             last = key
 
-    def _matching(self, name: CollectionName) -> Iterator[int | str]:
-        for page in self._side.points(name).matching(name, self._request.filters, limit=_PAGE, with_payload=False):
-            yield from (point["id"] for point in page)
+    def _matching(self, name: CollectionName) -> Iterator[_Pick]:
+        pages = self._side.points(name).matching(name, self._request.filters, limit=_PAGE, with_payload=False)
+        return self._present(name, (point["id"] for page in pages for point in page))
 
     def _fates(
-        self, source: CollectionName, target: CollectionName, ids: Iterator[int | str]
+        self, source: CollectionName, target: CollectionName, picks: Iterator[_Pick]
     ) -> Iterator[list[tuple[Mend | None, Fate]]]:
-        for old, live in one_ahead(self._looked_up(source, target, ids)):
-            yield [self._fate(target, point, live.get(point_id)) for point_id, point in old.items()]
+        names = self._side.digest(source).summary.vector_names
+        for old, live in one_ahead(self._looked_up(source, target, picks)):
+            yield [
+                self._fate(target, point, content_of_record(self._payload(point), record, names), live.get(point.id))
+                for point, record in old
+            ]
 
     def _looked_up(
-        self, source: CollectionName, target: CollectionName, ids: Iterator[int | str]
-    ) -> Iterator[tuple[_Points, _Points]]:
-        """The chosen points as the backup has them, and as the server has them, some at a time."""
-        while batch := list(dict.fromkeys(itertools.islice(ids, _BATCH_IDS))):
-            old = points_by_id(self._side, source, batch, with_vector=True)
+        self, source: CollectionName, target: CollectionName, picks: Iterator[_Pick]
+    ) -> Iterator[tuple[list[tuple[RawPoint, bytes]], _Points]]:
+        """The chosen points as the backup has them, with their records, and as the server has them, some at a time."""
+        while batch := dict(itertools.islice(picks, _BATCH_IDS)):
+            old = {point.id: point for point in self._side.points(source).retrieve_raw(source, list(batch))}
             for point_id in batch:
                 if point_id not in old:
                     raise IntegrityFailed(
                         f"point {point_id} of {source!r} cannot be read from the backup",
                         why="its digest has it, and its snapshot has not",
                     )
-            found = self._ports.server.retrieve(target, batch, with_vector=True)
-            yield {point_id: old[point_id] for point_id in batch}, {point["id"]: point for point in found}
+            found = self._ports.server.retrieve(target, list(batch), with_vector=True)
+            yield [(old[point_id], record) for point_id, record in batch.items()], {one["id"]: one for one in found}
+
+    def _payload(self, point: RawPoint) -> dict[str, Any]:
+        """What the recovered point gets."""
+        return {**(point.payload or {}), **self._request.set_fields}
 
     def _fate(
-        self, target: CollectionName, point: dict[str, Any], live: dict[str, Any] | None
+        self, target: CollectionName, point: RawPoint, content: bytes, live: dict[str, Any] | None
     ) -> tuple[Mend | None, Fate]:
-        fault = unwritable(point)
-        if fault:
-            raise Incompatible(
-                f"point {point['id']} cannot be recovered",
-                why=f"{fault} holds NaN or infinity, which no server takes",
-                advice="Leave it out: choose the others by --ids or --filter.",
-            )
+        vector = point.vector
+        if b"null" in memoryview(vector).tobytes():  # Or a vector has that in its name.
+            read: Any = msgspec.json.decode(vector)
+            if fault := unwritable({"vector": read}):
+                raise Incompatible(
+                    f"point {point.id} cannot be recovered",
+                    why=f"{fault} holds NaN or infinity, which no server takes",
+                    advice="Leave it out: choose the others by --ids or --filter.",
+                )
+            vector = vector if read else msgspec.Raw(b"{}")
         # The engine's numbers are the exact values of the float32 already, as `exact_point` would make them.
-        payload = {**_mapping(point, "payload"), **self._request.set_fields}
-        wanted: dict[str, Any] = {"id": point["id"], "payload": payload, "vector": point.get("vector") or {}}
-        content, content_here = content_of_writable(wanted), content_of_point(live)
-        fate, why = self._decide(point, live, same=content == content_here)
-        shown = Fate(point["id"], fate, why, excerpt(point.get("payload") or {}))
+        wanted = {"id": point.id, "payload": self._payload(point), "vector": vector}
+        content_here = content_of_point(live)
+        fate, why = self._decide(point.payload or {}, live, same=content == content_here)
+        shown = Fate(point.id, fate, why, excerpt(point.payload or {}))
         if fate == KEPT:
             return None, shown
         fault = unwritable(live) if live is not None else ""
         if fault:
             raise Incompatible(
-                f"point {point['id']} cannot be overwritten",
+                f"point {point.id} cannot be overwritten",
                 why=f"{fault} holds NaN or infinity on the server, which could not be put back",
                 advice="Leave it out: choose the others by --ids or --filter.",
             )
         before = None if live is None or content_here is None else state_of(exact_point(live), content_here)
-        return Mend(target, point["id"], before, state_of(wanted, content)), shown
+        return Mend(target, point.id, before, state_of(wanted, content)), shown
 
-    def _decide(self, point: Mapping[str, Any], live: Mapping[str, Any] | None, *, same: bool) -> tuple[str, str]:
+    def _decide(self, payload: Mapping[str, Any], live: Mapping[str, Any] | None, *, same: bool) -> tuple[str, str]:
         if live is None:
             return ADDED, "it is not there"
         if same:
@@ -271,7 +288,7 @@ class Recovery:
         if self._request.policy == MISSING_ONLY:
             return KEPT, "it is there and differs (missing-only)"
         field = self._request.newer_field
-        old, new = _mapping(point, "payload").get(field), _mapping(live, "payload").get(field)
+        old, new = payload.get(field), _mapping(live, "payload").get(field)
         if old is None or new is None:
             return KEPT, f"{field!r} is missing on one side"
         if _is_newer(old, new):

@@ -79,14 +79,12 @@ class Side(Protocol):
         ...
 
 
-def points_by_id(
-    side: Side, name: CollectionName, ids: Sequence[int | str], *, with_vector: bool = False
-) -> dict[int | str, dict[str, Any]]:
-    """The points of these ids that the side has."""
+def points_by_id(side: Side, name: CollectionName, ids: Sequence[int | str]) -> dict[int | str, dict[str, Any]]:
+    """The points of these ids that the side has, with their payloads."""
     found: dict[int | str, dict[str, Any]] = {}
     left = iter(ids)
     while batch := list(itertools.islice(left, _BATCH_IDS)):
-        found.update((point["id"], point) for point in side.points(name).retrieve(name, batch, with_vector=with_vector))
+        found.update((point["id"], point) for point in side.points(name).retrieve(name, batch))
     return found
 
 

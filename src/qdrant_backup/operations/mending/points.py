@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from qdrant_backup.digest import payload_hash, vector_hash
+from qdrant_backup.digest import ABSENT, payload_hash, vector_hash, vector_part
 from qdrant_backup.storage.points_file import PointState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["content_of_point", "content_of_writable", "exact_point", "state_of", "unwritable"]
+__all__ = ["content_of_point", "content_of_record", "content_of_writable", "exact_point", "state_of", "unwritable"]
 
 
 def _named_vectors(point: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,6 +40,12 @@ def content_of_writable(point: Mapping[str, Any]) -> bytes:
     """As `content_of_point`, for a point of which `unwritable` says nothing."""
     vectors = sorted(_named_vectors(point).items())
     return b"".join([payload_hash(point.get("payload")), *(name.encode() + vector_hash(one) for name, one in vectors)])
+
+
+def content_of_record(payload: Mapping[str, Any], record: bytes, vector_names: Sequence[str]) -> bytes:
+    """As `content_of_writable`, for this payload with the vectors of a record in a digest of these (sorted) names."""
+    hashes = ((name, vector_part(record, vector_names, name)) for name in vector_names)
+    return b"".join([payload_hash(payload), *(name.encode() + found for name, found in hashes if found != ABSENT)])
 
 
 def state_of(point: Mapping[str, Any], content: bytes) -> PointState:
