@@ -80,3 +80,28 @@ def test_points_go_to_the_server_that_is_named(embedded_line: CommandLine, embed
 
     assert "1 point(s) recovered" in ran.out
     assert "1" in lab.content(NAME)
+    back = " ".join(["undo", "--yes", *words])
+    assert f"(take it back with: qdrant-backup {back})" in ran.out
+    line.inside(*back.split(), env=there if words else None).ok()
+    assert "1" not in lab.content(NAME)
+
+
+def test_a_restore_into_another_server_is_taken_back_there(embedded_line: CommandLine, embedded: Lab) -> None:
+    line, lab = embedded_line, embedded
+    lab.make(NAME, points_of(4))
+    lab.back_up()
+    backed_up = lab.state()
+    lab.put(NAME, points_of(2, seed=3))
+    before = lab.state()
+    there = {"QDRANT_INTO_API_KEY": lab.api_key, "QDRANT_PORT": "1", "QDRANT_API_KEY": "of another server"}
+
+    ran = line.inside("restore", "latest", "--force", "--into-url", lab.running.url, env=there).ok()
+    assert lab.state() == backed_up
+    assert f"qdrant-backup undo --yes --into-url {lab.running.url})" in ran.out
+    elsewhere = line.inside("undo", "--yes", env=there)
+    assert elsewhere.code == 8
+    assert f"or --into-url) at {lab.running.url}" in elsewhere.err
+    line.inside("undo", "--yes", "--into-url", lab.running.url, env=there).ok()
+    assert lab.state() == before
+    nothing = line.inside("resume", "--yes", "--into-url", lab.running.url, env=there)
+    assert "There is nothing to resume" in nothing.err

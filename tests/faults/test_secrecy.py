@@ -122,7 +122,7 @@ def _executed(log: Path) -> list[str]:
     return lines[1:]
 
 
-STRACED = ["strace", "-f", "--seccomp-bpf", "-qq", "-v", "-s", "1000000", "-e", "trace=execve,execveat", "-o"]
+STRACED = ["strace", "-f", "-qq", "-v", "-s", "1000000", "-e", "trace=execve,execveat", "-o"]
 
 
 @pytest.mark.fault("S01", quick=False)

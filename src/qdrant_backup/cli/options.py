@@ -9,7 +9,16 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["directory_option", "flag_texts", "json_option", "server_options", "settings_options", "yes_option"]
+__all__ = [
+    "directory_option",
+    "flag_texts",
+    "into_options",
+    "json_option",
+    "server_options",
+    "settings_options",
+    "taken_back_with",
+    "yes_option",
+]
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -82,3 +91,18 @@ def server_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def into_options(command: Command) -> Command:
+    """`--into-url` and its key: another server than the one whose collections are backed up."""
+    for option in (
+        click.option("--into-api-key-file", metavar="FILE", help="File that holds the other server's key."),
+        click.option("--into-url", metavar="URL", help="Another server; its key is QDRANT_INTO_API_KEY."),
+    ):
+        command = option(command)
+    return command
+
+
+def taken_back_with(into_url: str | None) -> str:
+    """What to type to take back what went into that server; None for the usual one."""
+    return f"qdrant-backup undo --yes{f' --into-url {into_url}' if into_url else ''}"

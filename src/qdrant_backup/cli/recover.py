@@ -10,7 +10,7 @@ import click
 
 from qdrant_backup.cli.console import visible
 from qdrant_backup.cli.lines import aside
-from qdrant_backup.cli.options import json_option, server_options, yes_option
+from qdrant_backup.cli.options import into_options, json_option, server_options, taken_back_with, yes_option
 from qdrant_backup.cli.point_ids import point_id_from
 from qdrant_backup.cli.wiring import Wiring
 from qdrant_backup.errors import RefusedForSafety, UsageError
@@ -47,8 +47,7 @@ _LARGEST_DIFF_BYTES = 256 << 20
 @click.option("--keep-newer", "newer_field", default="", metavar="FIELD", help="Overwrite those whose FIELD is older.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Mark what is recovered (repeatable).")
 @click.option("--dry-run", is_flag=True, help="Show what would be done and end.")
-@click.option("--into-url", metavar="URL", help="Another server; its key is QDRANT_INTO_API_KEY.")
-@click.option("--into-api-key-file", metavar="FILE", help="File that holds the other server's key.")
+@into_options
 @yes_option
 @server_options
 @json_option
@@ -83,7 +82,7 @@ def recover(invocation: Any, diff_file: str | None, *, yes: bool, **flags: Any) 
         console.json(recover_json(plan, done))
     elif done is not None:
         count = sum(done.written.values())
-        back = " (take it back with: qdrant-backup undo --yes)"
+        back = f" (take it back with: {visible(taken_back_with(flags['into_url']))})"
         console.line(f"  ✓ {count} point(s) recovered{back}" if plan.writes else "  Nothing to recover")
 
 

@@ -10,7 +10,7 @@ import click
 
 from qdrant_backup.cli.console import visible
 from qdrant_backup.cli.lines import RestoreLines, title
-from qdrant_backup.cli.options import json_option, server_options, yes_option
+from qdrant_backup.cli.options import into_options, json_option, server_options, taken_back_with, yes_option
 from qdrant_backup.cli.wiring import Wiring
 from qdrant_backup.errors import RefusedForSafety, UsageError
 from qdrant_backup.operations.events import say_nothing
@@ -32,8 +32,7 @@ __all__ = ["restore", "resume", "undo"]
 @click.option("--restore-config", is_flag=True, help="Put the config files back too; the old ones are kept as .bak.")
 @click.option("--force", is_flag=True, help="Overwrite without asking.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and end.")
-@click.option("--into-url", metavar="URL", help="Another server; its key is QDRANT_INTO_API_KEY.")
-@click.option("--into-api-key-file", metavar="FILE", help="File that holds the other server's key.")
+@into_options
 @click.option("--no-safety", is_flag=True, help="Take no safety backup first: a failure cannot be undone.")
 @click.option("--allow-version", is_flag=True, help="Restore although the server's version does not fit.")
 @click.option("--allow-writers", is_flag=True, help="Restore although somebody writes to a target; that is lost.")
@@ -63,7 +62,7 @@ def restore(invocation: Any, **flags: Any) -> None:
             planning.refuse_blocked(decided)
             return
         report = run.restore(request, ports, lambda decided: _confirmed(console, decided, force=flags["force"]))
-    _conclude(console, report, as_json=as_json, verb="Restore")
+    _conclude(console, report, as_json=as_json, verb="Restore", back=taken_back_with(flags["into_url"]))
 
 
 def _request(flags: dict[str, Any]) -> RestoreRequest:
@@ -112,16 +111,16 @@ def _confirmed(console: Console, decided: RestorePlan, *, force: bool) -> bool:
     return console.asks("  Restore this?")
 
 
-def _conclude(console: Console, report: RestoreReport, *, as_json: bool, verb: str) -> None:
+def _conclude(console: Console, report: RestoreReport, *, as_json: bool, verb: str, back: str) -> None:
     if as_json:
         console.json(_report_json(report))
     else:
-        _summary(console, report, verb)
+        _summary(console, report, verb, back)
     if report.config_failure is not None:
         raise report.config_failure
 
 
-def _summary(console: Console, report: RestoreReport, verb: str) -> None:
+def _summary(console: Console, report: RestoreReport, verb: str, back: str) -> None:
     console.line()
     console.rule()
     console.line(f"  ✓ {verb} complete")
@@ -129,7 +128,7 @@ def _summary(console: Console, report: RestoreReport, verb: str) -> None:
     console.line(f"  Collections restored: {len(report.targets)}")
     console.line(f"  Total records: {sum(target.records for target in report.targets)}")
     if report.safety_path:
-        console.line(f"  Safety backup: {visible(report.safety_path)} (take this back with: qdrant-backup undo --yes)")
+        console.line(f"  Safety backup: {visible(report.safety_path)} (take this back with: {visible(back)})")
     console.rule()
 
 
@@ -157,6 +156,7 @@ def _report_json(report: RestoreReport) -> dict[str, Any]:
 @yes_option
 @click.option("--force-changes", is_flag=True, help="Undo although the collections were changed since the restore.")
 @click.option("--allow-unverified", is_flag=True, help="Undo although some content could not be verified.")
+@into_options
 @server_options
 @json_option
 @click.pass_obj
@@ -168,7 +168,7 @@ def undo(invocation: Any, *, yes: bool, **flags: Any) -> None:
     wiring = Wiring(invocation, flags)
     console, as_json = wiring.console, flags["as_json"]
     request = UndoRequest(force_changes=flags["force_changes"], allow_unverified=flags["allow_unverified"])
-    with wiring.ports(say_nothing if as_json else RestoreLines(console)) as ports:
+    with wiring.ports(say_nothing if as_json else RestoreLines(console), into_url=flags["into_url"]) as ports:
         decided = undoing.plan_undo(ports)
         source = f"previous content, from {decided.safety_path}"
         if decided.kind == "recovery":
@@ -186,6 +186,7 @@ def undo(invocation: Any, *, yes: bool, **flags: Any) -> None:
 
 @click.command()
 @yes_option
+@into_options
 @server_options
 @json_option
 @click.pass_obj
@@ -195,7 +196,7 @@ def resume(invocation: Any, *, yes: bool, **flags: Any) -> None:
 
     wiring = Wiring(invocation, flags)
     console, as_json = wiring.console, flags["as_json"]
-    with wiring.ports(say_nothing if as_json else RestoreLines(console)) as ports:
+    with wiring.ports(say_nothing if as_json else RestoreLines(console), into_url=flags["into_url"]) as ports:
         decided = resuming.plan_resume(ports)
         lines = [
             f"Resume the {decided.kind} of {decided.backup_path}, begun {decided.started_at}",
@@ -203,7 +204,8 @@ def resume(invocation: Any, *, yes: bool, **flags: Any) -> None:
         ]
         _require_yes(console, lines, yes=yes, as_json=as_json)
         report = resuming.resume(ports)
-    _conclude(console, report, as_json=as_json, verb=decided.kind.capitalize())
+    verb = decided.kind.capitalize()
+    _conclude(console, report, as_json=as_json, verb=verb, back=taken_back_with(flags["into_url"]))
 
 
 def _require_yes(console: Console, lines: list[str], *, yes: bool, as_json: bool) -> None:
