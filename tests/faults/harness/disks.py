@@ -35,6 +35,11 @@ class Mounts:
         """The path by which every process reaches `path` as it is in here."""
         return Path(f"/proc/{self._keeper.pid}/root{path}")
 
+    def used_kb(self, path: Path) -> int:
+        """What the filesystem at `path` holds, in units of 1,024 bytes."""
+        system = os.statvfs(self.view(path))
+        return (system.f_blocks - system.f_bfree) * system.f_frsize // 1024
+
     def run(self, *words: str | Path) -> None:
         """A command in here, such as `mount`."""
         enter = ["nsenter", "--mount", "--target", str(self._keeper.pid), "--", *(os.fspath(word) for word in words)]
