@@ -388,8 +388,8 @@ def test_a_change_whose_answer_is_lost_is_not_repeated(qdrant, through, relay, c
 
 @pytest.mark.parametrize("fault", LOSSES)
 def test_an_index_whose_answer_is_lost_is_asked_for_again(qdrant, through, relay, fault):
-    qdrant.on("PUT /collections/c/index", Reply.result({}))
-    qdrant.on("DELETE /collections/c/index/f", Reply.result({}))
+    qdrant.on("PUT /collections/c/index", Reply.result({"status": "completed"}))
+    qdrant.on("DELETE /collections/c/index/f", Reply.result({"status": "completed"}))
     relay.rules.append(Rule("PUT *", fault, times=1))
     through.create_payload_index("c", "f", "keyword")
     relay.rules.append(Rule("DELETE *", fault, times=1))

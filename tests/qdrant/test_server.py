@@ -122,6 +122,27 @@ def test_result_false_is_not_a_deletion(qdrant, server):
         server.create_collection("c", {})
 
 
+UPDATES = [
+    ("PUT /collections/c/index", lambda server: server.create_payload_index("c", "f", "keyword")),
+    ("DELETE /collections/c/index/f", lambda server: server.delete_payload_index("c", "f")),
+    ("PUT /collections/c/points", lambda server: server.upsert("c", [{"id": 1, "vector": [1.0]}])),
+    ("POST /collections/c/points/delete", lambda server: server.delete_points("c", [1])),
+]
+
+
+@pytest.mark.parametrize(("route", "change"), UPDATES)
+def test_an_update_is_done_only_when_the_server_calls_it_completed(qdrant, server, route, change):
+    qdrant.on(route, Reply.page(200))
+    with pytest.raises(NotQdrant, match="web page"):
+        change(server)
+    for status in ("acknowledged", "wait_timeout", "clock_rejected"):
+        qdrant.on(route, Reply.result({"operation_id": 1, "status": status}))
+        with pytest.raises(OperationFailed, match=status):
+            change(server)
+    qdrant.on(route, Reply.result({"operation_id": 1, "status": "completed"}))
+    change(server)
+
+
 def test_bodies_and_paths_of_changes(qdrant, server):
     qdrant.on("PUT /collections/c", Reply.result(True))
     qdrant.on("PATCH /collections/c", Reply.result(True))

@@ -115,13 +115,13 @@ class CollectionCalls(Calls):
         path = collection_path(name, "index", query={"wait": "true"})
         body = {"field_name": field, "field_schema": schema}
         doing = f"create the payload index {field!r} of {name!r}"
-        self._http.answer(Call.change("PUT", path, doing, WRITE, body, repeatable=True))
+        self._update(Call.change("PUT", path, doing, WRITE, body, repeatable=True))
 
     def delete_payload_index(self, name: CollectionName, field: str) -> None:
         """Delete the index of a payload field; without one nothing happens."""
         path = collection_path(name, "index", field, query={"wait": "true"})
         doing = f"delete the payload index {field!r} of {name!r}"
-        self._http.answer(Call.change("DELETE", path, doing, WRITE, repeatable=True))
+        self._update(Call.change("DELETE", path, doing, WRITE, repeatable=True))
 
     def aliases(self) -> dict[str, CollectionName]:
         """Every alias the key may see, and the collection behind it."""

@@ -80,12 +80,12 @@ class PointCalls(Calls):
     def upsert(self, name: CollectionName, points: Sequence[dict[str, Any] | msgspec.Raw]) -> None:
         """Write points, each {id, vector, payload} or the JSON of it; done when it returns. Their JSON stays below 32 MiB."""
         path = collection_path(name, "points", query={"wait": "true"})
-        self._http.answer(Call.change("PUT", path, f"write points of {name!r}", WRITE, {"points": list(points)}))
+        self._update(Call.change("PUT", path, f"write points of {name!r}", WRITE, {"points": list(points)}))
 
     def delete_points(self, name: CollectionName, ids: Sequence[int | str]) -> None:
         """Delete the points of these ids; done when it returns."""
         path = collection_path(name, "points", "delete", query={"wait": "true"})
-        self._http.answer(Call.change("POST", path, f"delete points of {name!r}", WRITE, {"points": list(ids)}))
+        self._update(Call.change("POST", path, f"delete points of {name!r}", WRITE, {"points": list(ids)}))
 
     def _page(
         self, name: CollectionName, limit: int, offset: int | str | None, *, with_payload: bool, with_vector: bool
