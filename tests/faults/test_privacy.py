@@ -29,6 +29,7 @@ _MADE = re.compile(
 _MODE = re.compile(r", (0[0-7]*)$")
 _UMASK = re.compile(r"umask\((0[0-7]*)\)")
 MAKING = "trace=openat,open,creat,mkdir,mkdirat,mknod,mknodat,umask"
+STRACED = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-s", "4096", "-e", MAKING, "-o"]
 
 
 def _open_to_others(log: Path, root: Path) -> list[str]:
@@ -94,20 +95,7 @@ def test_whatever_the_umask_nothing_is_ever_open_to_others(scene: Scene, what: s
         process = scene.line.start(
             *(word.replace("{}", scene.backup) for word in words),
             env=_below_elsewhere(scene) if what == "backup" else {},
-            program=[
-                "strace",
-                "-f",
-                "--seccomp-bpf",
-                "-qq",
-                "-y",
-                "-s",
-                "4096",
-                "-e",
-                MAKING,
-                "-o",
-                str(log),
-                *PROGRAM,
-            ],
+            program=[*STRACED, str(log), *PROGRAM],
             preexec_fn=_umask_of_nobody,
         )
         ran = scene.line.ended(process)

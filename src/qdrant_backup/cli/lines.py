@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from qdrant_backup.operations.listing import Listed
     from qdrant_backup.storage.stored import StoredBackup
 
-__all__ = ["BackupLines", "RestoreLines", "Warnings", "aside", "backup_summary", "proven_restorable", "title"]
+__all__ = [
+    "BackupLines",
+    "RestoreLines",
+    "Warnings",
+    "aside",
+    "backup_summary",
+    "proven_restorable",
+    "taken_back_with",
+    "title",
+]
 
 
 def title(console: Console, text: str) -> None:
@@ -27,6 +36,11 @@ def title(console: Console, text: str) -> None:
     console.line(f"  {text}")
     console.rule()
     console.line()
+
+
+def taken_back_with(into_url: str | None) -> str:
+    """What to type to take back what went into that server; None for the usual one."""
+    return visible(f"qdrant-backup undo --yes{f' --into-url {into_url}' if into_url else ''}")
 
 
 class BackupLines:

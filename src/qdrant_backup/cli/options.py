@@ -16,7 +16,6 @@ __all__ = [
     "json_option",
     "server_options",
     "settings_options",
-    "taken_back_with",
     "yes_option",
 ]
 
@@ -95,14 +94,6 @@ def server_options(command: Command) -> Command:
 
 def into_options(command: Command) -> Command:
     """`--into-url` and its key: another server than the one whose collections are backed up."""
-    for option in (
-        click.option("--into-api-key-file", metavar="FILE", help="File that holds the other server's key."),
-        click.option("--into-url", metavar="URL", help="Another server; its key is QDRANT_INTO_API_KEY."),
-    ):
-        command = option(command)
-    return command
-
-
-def taken_back_with(into_url: str | None) -> str:
-    """What to type to take back what went into that server; None for the usual one."""
-    return f"qdrant-backup undo --yes{f' --into-url {into_url}' if into_url else ''}"
+    key = click.option("--into-api-key-file", metavar="FILE", help="File that holds the other server's key.")
+    url = click.option("--into-url", metavar="URL", help="Another server; its key is QDRANT_INTO_API_KEY.")
+    return url(key(command))

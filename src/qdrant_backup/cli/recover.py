@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qdrant_backup.cli.console import visible
-from qdrant_backup.cli.lines import aside
-from qdrant_backup.cli.options import into_options, json_option, server_options, taken_back_with, yes_option
+from qdrant_backup.cli.lines import aside, taken_back_with
+from qdrant_backup.cli.options import into_options, json_option, server_options, yes_option
 from qdrant_backup.cli.point_ids import point_id_from
 from qdrant_backup.cli.wiring import Wiring
 from qdrant_backup.errors import RefusedForSafety, UsageError
@@ -82,7 +82,7 @@ def recover(invocation: Any, diff_file: str | None, *, yes: bool, **flags: Any) 
         console.json(recover_json(plan, done))
     elif done is not None:
         count = sum(done.written.values())
-        back = f" (take it back with: {visible(taken_back_with(flags['into_url']))})"
+        back = f" (take it back with: {taken_back_with(flags['into_url'])})"
         console.line(f"  ✓ {count} point(s) recovered{back}" if plan.writes else "  Nothing to recover")
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qdrant_backup.cli.console import visible
-from qdrant_backup.cli.lines import RestoreLines, title
-from qdrant_backup.cli.options import into_options, json_option, server_options, taken_back_with, yes_option
+from qdrant_backup.cli.lines import RestoreLines, taken_back_with, title
+from qdrant_backup.cli.options import into_options, json_option, server_options, yes_option
 from qdrant_backup.cli.wiring import Wiring
 from qdrant_backup.errors import RefusedForSafety, UsageError
 from qdrant_backup.operations.events import say_nothing
@@ -128,7 +128,7 @@ def _summary(console: Console, report: RestoreReport, verb: str, back: str) -> N
     console.line(f"  Collections restored: {len(report.targets)}")
     console.line(f"  Total records: {sum(target.records for target in report.targets)}")
     if report.safety_path:
-        console.line(f"  Safety backup: {visible(report.safety_path)} (take this back with: {visible(back)})")
+        console.line(f"  Safety backup: {visible(report.safety_path)} (take this back with: {back})")
     console.rule()
 
 

@@ -67,15 +67,12 @@ class PointCalls(Calls):
         with_vector: bool = False,
     ) -> list[dict[str, Any]]:
         """The points of these ids, those that exist."""
-        body = {"ids": list(ids), "with_payload": with_payload, "with_vector": with_vector}
-        call = _query(collection_path(name, "points"), f"read points of {name!r}", body)
+        call = _by_ids(name, ids, with_payload=with_payload, with_vector=with_vector)
         return self._http.result(call, list[dict[str, Any]])
 
     def retrieve_raw(self, name: CollectionName, ids: Sequence[int | str]) -> list[RawPoint]:
         """As `retrieve`, with payloads, and with vectors as JSON."""
-        body = {"ids": list(ids), "with_payload": True, "with_vector": True}
-        call = _query(collection_path(name, "points"), f"read points of {name!r}", body)
-        return self._http.result(call, list[RawPoint])
+        return self._http.result(_by_ids(name, ids, with_payload=True, with_vector=True), list[RawPoint])
 
     def upsert(self, name: CollectionName, points: Sequence[dict[str, Any] | msgspec.Raw]) -> None:
         """Write points, each {id, vector, payload} or the JSON of it; done when it returns. Their JSON stays below 32 MiB."""
@@ -101,3 +98,8 @@ class PointCalls(Calls):
 def _query(path: str, doing: str, body: dict[str, Any]) -> Call:
     encoded = msgspec.json.encode(body)
     return Call("POST", path, doing, body=encoded, repeatable=True, limit_bytes=LARGE_BYTES)
+
+
+def _by_ids(name: CollectionName, ids: Sequence[int | str], *, with_payload: bool, with_vector: bool) -> Call:
+    body = {"ids": list(ids), "with_payload": with_payload, "with_vector": with_vector}
+    return _query(collection_path(name, "points"), f"read points of {name!r}", body)

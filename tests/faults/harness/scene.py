@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,8 @@ class Scene:
             self.relay.close()
         for witness in self.witnesses:
             witness.close()
+        if self.line.directory not in self.temporary.parents:
+            shutil.rmtree(self.temporary)
 
 
 def backup_world(scene: Scene) -> None:

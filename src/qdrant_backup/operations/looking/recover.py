@@ -224,10 +224,7 @@ class Recovery:
     ) -> Iterator[list[tuple[Mend | None, Fate]]]:
         names = self._side.digest(source).summary.vector_names
         for old, live in one_ahead(self._looked_up(source, target, picks)):
-            yield [
-                self._fate(target, point, content_of_record(self._payload(point), record, names), live.get(point.id))
-                for point, record in old
-            ]
+            yield [self._fate(target, point, record, names, live.get(point.id)) for point, record in old]
 
     def _looked_up(
         self, source: CollectionName, target: CollectionName, picks: Iterator[_Pick]
@@ -244,28 +241,22 @@ class Recovery:
             found = self._ports.server.retrieve(target, list(batch), with_vector=True)
             yield [(old[point_id], record) for point_id, record in batch.items()], {one["id"]: one for one in found}
 
-    def _payload(self, point: RawPoint) -> dict[str, Any]:
-        """What the recovered point gets."""
-        return {**(point.payload or {}), **self._request.set_fields}
-
     def _fate(
-        self, target: CollectionName, point: RawPoint, content: bytes, live: dict[str, Any] | None
+        self,
+        target: CollectionName,
+        point: RawPoint,
+        record: bytes,
+        vector_names: Sequence[str],
+        live: dict[str, Any] | None,
     ) -> tuple[Mend | None, Fate]:
-        vector = point.vector
-        if b"null" in memoryview(vector).tobytes():  # Or a vector has that in its name.
-            read: Any = msgspec.json.decode(vector)
-            if fault := unwritable({"vector": read}):
-                raise Incompatible(
-                    f"point {point.id} cannot be recovered",
-                    why=f"{fault} holds NaN or infinity, which no server takes",
-                    advice="Leave it out: choose the others by --ids or --filter.",
-                )
-            vector = vector if read else msgspec.Raw(b"{}")
+        stored = point.payload or {}
+        payload = {**stored, **self._request.set_fields}
         # The engine's numbers are the exact values of the float32 already, as `exact_point` would make them.
-        wanted = {"id": point.id, "payload": self._payload(point), "vector": vector}
+        wanted = {"id": point.id, "payload": payload, "vector": _writable_vector(point)}
+        content = content_of_record(payload, record, vector_names)
         content_here = content_of_point(live)
-        fate, why = self._decide(point.payload or {}, live, same=content == content_here)
-        shown = Fate(point.id, fate, why, excerpt(point.payload or {}))
+        fate, why = self._decide(stored, live, same=content == content_here)
+        shown = Fate(point.id, fate, why, excerpt(stored))
         if fate == KEPT:
             return None, shown
         fault = unwritable(live) if live is not None else ""
@@ -335,6 +326,20 @@ class Recovery:
             targets=targets,
             options={"points_sha256": plan.points_sha256},
         )
+
+
+def _writable_vector(point: RawPoint) -> msgspec.Raw:
+    """The point's vectors as they are sent; they are only read where something in them may be no number."""
+    if b"null" not in bytes(point.vector):
+        return point.vector
+    read: Any = msgspec.json.decode(point.vector)
+    if fault := unwritable({"vector": read}):
+        raise Incompatible(
+            f"point {point.id} cannot be recovered",
+            why=f"{fault} holds NaN or infinity, which no server takes",
+            advice="Leave it out: choose the others by --ids or --filter.",
+        )
+    return point.vector if read else msgspec.Raw(b"{}")  # A vector has that in its name, or there is none.
 
 
 def _mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
