@@ -52,8 +52,13 @@ def _is_quick(item: pytest.Item, mark: pytest.Mark) -> bool:
     return mark.kwargs.get("quick", True) and (ROWS[mark.args[0]].quick or not written_for_it)
 
 
+def _deadline_s(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark else 0.0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tell each report its row, and leave out of `make test` what is not quick."""
+    """Tell each report its row; leave out of `make test` what is not quick; begin a full run with what takes longest."""
     left_out: list[pytest.Item] = []
     for item in items:
         marks = list(item.iter_markers("fault"))
@@ -62,7 +67,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.user_properties.append((ROW, mark.args[0]))
         if item.get_closest_marker("load") or not all(_is_quick(item, mark) for mark in marks):
             left_out.append(item)
-    if config.getoption("--faults") != FULL and left_out:
+    if config.getoption("--faults") == FULL:
+        # A case of twenty minutes that comes last is played alone, while the other processes have nothing to do.
+        items.sort(key=_deadline_s, reverse=True)
+    elif left_out:
         gone = set(left_out)
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in gone]
