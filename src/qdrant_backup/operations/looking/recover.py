@@ -18,7 +18,7 @@ from qdrant_backup.digest import KEY_SIZE, point_id_of, point_key
 from qdrant_backup.errors import CollectionMissing, Incompatible, IntegrityFailed, OperationFailed, UsageError
 from qdrant_backup.layout import backup_id_at
 from qdrant_backup.model import CollectionName
-from qdrant_backup.operations.looking.ahead import one_ahead
+from qdrant_backup.operations.ahead import one_ahead
 from qdrant_backup.operations.looking.recover_values import (
     ADDED,
     KEPT,

@@ -14,7 +14,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, cast
 
 from qdrant_backup.errors import InsufficientSpace, NotWritable, UsageError
-from qdrant_backup.operations.looking.ahead import one_ahead
+from qdrant_backup.operations.ahead import one_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

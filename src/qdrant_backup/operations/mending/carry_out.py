@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from qdrant_backup.errors import IntegrityFailed
 from qdrant_backup.model import CollectionName
+from qdrant_backup.operations.ahead import one_ahead
 from qdrant_backup.operations.mending.points import content_of_point
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from qdrant_backup.qdrant.server import Server
     from qdrant_backup.storage.points_file import Mend, PointState
+
+    _Live = dict[int | str, bytes | None]  # What the points hold, by their ids; those that are not there are absent.
 
 __all__ = ["Done", "batches", "changed_since", "take_back", "write"]
 
@@ -63,9 +66,15 @@ def _most_bytes(mend: Mend) -> int:
     return max(memoryview(state.point).nbytes for state in (mend.wanted, mend.before) if state is not None)
 
 
-def _contents(server: Server, name: str, ids: Sequence[int | str]) -> dict[int | str, bytes | None]:
+def _contents(server: Server, name: str, ids: Sequence[int | str]) -> _Live:
     found = server.retrieve(CollectionName(name), ids, with_payload=True, with_vector=True)
     return {point["id"]: content_of_point(point) for point in found}
+
+
+def _looked_at(server: Server, mends: Iterable[Mend]) -> Iterator[tuple[list[Mend], _Live]]:
+    """Each batch with what the server holds at its points."""
+    for batch in batches(mends):
+        yield batch, _contents(server, batch[0].collection, [mend.id for mend in batch])
 
 
 def write(server: Server, mends: Iterable[Mend]) -> Done:
@@ -80,13 +89,12 @@ def write(server: Server, mends: Iterable[Mend]) -> Done:
 
 
 def _written(server: Server, mends: Iterable[Mend], reading: ThreadPoolExecutor) -> Done:
-    """As `write`; each batch is read back in the other thread while the next one is written."""
+    """As `write`; while a batch is written, the one before it is read back, and the next one looked at."""
     written: Counter[str] = Counter()
     kept: list[tuple[str, int | str]] = []
     proven: Future[None] | None = None
-    for batch in batches(mends):
+    for batch, live in one_ahead(_looked_at(server, mends)):
         name = batch[0].collection
-        live = _contents(server, name, [mend.id for mend in batch])
         pending: dict[int | str, PointState] = {}
         for mend in batch:
             here = live.get(mend.id)
@@ -130,9 +138,8 @@ def _read_back(server: Server, name: str, states: Mapping[int | str, PointState]
 def changed_since(server: Server, mends: Iterable[Mend]) -> list[tuple[str, int | str]]:
     """The points that hold neither what was written nor what was there before, as (collection, id)."""
     changed: list[tuple[str, int | str]] = []
-    for batch in batches(mends):
+    for batch, live in _looked_at(server, mends):
         name = batch[0].collection
-        live = _contents(server, name, [mend.id for mend in batch])
         changed += [
             (name, mend.id) for mend in batch if live.get(mend.id) not in {mend.wanted.content, mend.content_before}
         ]
@@ -152,9 +159,8 @@ def take_back(server: Server, mends: Iterable[Mend], *, force: bool = False) -> 
     """
     done: Counter[str] = Counter()
     kept: list[tuple[str, int | str]] = []
-    for batch in batches(mends):
+    for batch, live in _looked_at(server, mends):
         name = batch[0].collection
-        live = _contents(server, name, [mend.id for mend in batch])
         earlier: dict[int | str, PointState] = {}
         doomed: list[int | str] = []
         for mend in batch:

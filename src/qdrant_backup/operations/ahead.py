@@ -1,4 +1,4 @@
-"""Fetching one step ahead: the next page comes from a server while this one is worked on."""
+"""Fetching one step ahead: what comes next is read from a server while this is worked on."""
 
 from __future__ import annotations
 
