@@ -33,6 +33,7 @@ _RECENT = timedelta(days=1)  # By our clock; the server's may go wrong by hours.
 _LAST_WAIT_S = 20.0
 _POLL_S = 0.5
 _QUIET_LOOKS = 3
+_LONGEST_CREATION = timedelta(days=1)
 
 
 class ServerCopies:
@@ -176,7 +177,11 @@ def _removed(ports: Ports, intent: SnapshotIntent) -> bool:
     ours = [name for name in new if _begun_with(name, intent)]
     if len(ours) == 1:
         return ports.server.delete_snapshot(intent.collection, ours[0])
-    if new and at_rest:
+    if not at_rest:
+        ports.tell(
+            Warned(f"{intent.collection}: the server may still make a snapshot for a killed run; the next run looks")
+        )
+    elif new:
         doubtful = ", ".join(new)
         ports.tell(Warned(f"{intent.collection}: an earlier run was killed; not removed, since in doubt: {doubtful}"))
     return at_rest
@@ -195,10 +200,16 @@ def _appeared(ports: Ports, intent: SnapshotIntent) -> tuple[list[str], bool]:
         new = [one.name for one in ports.server.snapshots(intent.collection) if one.name not in intent.existing]
         if any(_begun_with(name, intent) for name in new):
             return new, True
-        quiet = 0 if ports.server.snapshots_running(intent.collection) else quiet + 1
+        quiet = 0 if _may_be_making(ports, intent) else quiet + 1
         if quiet >= _QUIET_LOOKS or clock.monotonic() >= until:
             return new, quiet >= _QUIET_LOOKS
         clock.sleep(_POLL_S)
+
+
+def _may_be_making(ports: Ports, intent: SnapshotIntent) -> bool:
+    """Whether the server may still make what the note is about; where it does not say, only time can tell."""
+    running = ports.server.snapshots_running_if_told(intent.collection)
+    return running > 0 if running is not None else ports.clock.now() - intent.begun_at < _LONGEST_CREATION
 
 
 def _begun_with(snapshot: str, intent: SnapshotIntent) -> bool:

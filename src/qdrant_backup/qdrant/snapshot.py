@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from qdrant_backup.errors import AccessDenied, CollectionFailed, IntegrityFailed, ServerRefused
+from qdrant_backup.errors import CollectionFailed, IntegrityFailed, ServerRefused
 from qdrant_backup.model import NO_PROGRESS, Checksum, SnapshotDescription
 from qdrant_backup.qdrant.base import READ, RESTORE, SNAPSHOT
 from qdrant_backup.qdrant.calls import LARGE_BYTES, Call, collection_path
@@ -192,7 +192,7 @@ class SnapshotCalls(TopologyCalls):
         last: tuple[SnapshotDescription, ...] = ()
         same = 0
         while True:
-            busy = self._snapshots_if_told(name)
+            busy = self.snapshots_running_if_told(name)
             new = tuple(one for one in self.snapshots(name) if before.get(one.name) != one)
             same = same + 1 if new == last and not busy else 0
             last = new
@@ -200,9 +200,3 @@ class SnapshotCalls(TopologyCalls):
             if same >= QUIET_POLLS and enough:
                 return new
             clock.sleep(POLL_S)
-
-    def _snapshots_if_told(self, name: CollectionName) -> int | None:
-        try:
-            return self.snapshots_running(name)
-        except (AccessDenied, ServerRefused):
-            return None

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import random
 import threading
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from qdrant_backup.clock import SystemClock
 from qdrant_backup.digest import DigestReader
 from qdrant_backup.errors import (
+    AccessDenied,
     CollectionFailed,
     CollectionMissing,
     Incompatible,
@@ -48,6 +51,19 @@ Relaying = Callable[[RunningServer], Relay]
 DOWNLOAD = "GET /collections/*/snapshots/*.snapshot"
 CREATE = "POST /collections/*/snapshots*"
 DELETE = "DELETE /collections/*/snapshots/*-20*.snapshot*"
+
+
+class SleeplessClock(SystemClock):
+    """Its pauses are over at once, and were as long as asked."""
+
+    def __init__(self) -> None:
+        self._slept_s = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self._slept_s += seconds
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._slept_s
 
 
 def through(lab: Lab, relay: Relay, silence_s: float = 60.0) -> Ports:
@@ -365,6 +381,28 @@ def test_what_the_server_still_makes_for_a_killed_run_is_awaited_and_removed(
     assert next(looks, None) is None
     assert embedded.left_on_server() == []
     assert hidden(embedded.root) == []
+
+
+@pytest.mark.fault("Q18")
+@pytest.mark.parametrize(("age", "stays"), [(timedelta(minutes=5), 1), (timedelta(days=2), 0)])
+def test_a_key_that_may_not_see_whether_one_is_made_keeps_the_note_for_a_day(
+    embedded: Lab, monkeypatch: pytest.MonkeyPatch, age: timedelta, stays: int
+) -> None:
+    def denied(_: str) -> int:
+        raise AccessDenied("telemetry is not allowed")
+
+    embedded.make("docs", points_of(10))
+    embedded.root.mkdir()
+    begun_at = embedded.clock.now() - age
+    store = IntentStore(embedded.root)
+    intent = SnapshotIntent(
+        server_url=embedded.running.url, collection=CollectionName("docs"), existing=(), begun_at=begun_at
+    )
+    store.record(intent)
+    monkeypatch.setattr(embedded.server, "snapshots_running", denied)
+    remove_left_behind(dataclasses.replace(embedded.ports, clock=SleeplessClock()))
+    assert len(store.pending()) == stays
+    assert ("may still make a snapshot" in embedded.told.warnings) == bool(stays)
 
 
 def test_wrecks_of_killed_runs_are_swept_and_other_things_left_alone(embedded: Lab) -> None:
