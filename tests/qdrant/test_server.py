@@ -90,13 +90,6 @@ def test_a_cluster_is_refused_and_a_single_peer_is_not(qdrant, server):
         server.refuse_clusters()
 
 
-def test_ready_is_what_readyz_says(qdrant, server):
-    qdrant.on("GET /readyz", Reply(200, b"all shards are ready"))
-    assert server.ready()
-    qdrant.on("GET /readyz", Reply.error(500, "some shards are not ready"))
-    assert not server.ready()
-
-
 # Collections and aliases
 
 

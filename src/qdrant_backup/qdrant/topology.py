@@ -145,15 +145,6 @@ class TopologyCalls(Calls):
             scoped,
         )
 
-    def ready(self) -> bool:
-        """Whether every shard is ready (`GET /readyz`). Says nothing about rights: it asks for no key."""
-        patient = dataclasses.replace(Call.get("/readyz", "ask whether it is ready"), silence_s=_FIRST_LOOK_S)
-        try:
-            self._http.answer(patient)
-        except ServerRefused:
-            return False
-        return True
-
     def refuse_clusters(self, identity: ServerIdentity | None = None) -> None:
         """Raises Incompatible when the server is one of several peers. One peer in cluster mode is fine.
 

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from qdrant_backup.errors import BackupInvalid, IntegrityFailed, QdrantBackupError
+from qdrant_backup.errors import QdrantBackupError
 from qdrant_backup.layout import CHECKSUMS, MANIFEST
 from qdrant_backup.model import NO_PROGRESS, Progress
 from qdrant_backup.storage.reading import blocks_of, limited, open_below, reading, sha256_of
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["check_files", "check_quick", "failure_of"]
+__all__ = ["check_files", "check_quick"]
 
 _LARGEST_CHECKSUMS_BYTES = 64 << 20
 _DIGITS = 64
@@ -63,19 +63,6 @@ def check_files(backup: StoredBackup, progress: Progress = NO_PROGRESS) -> list[
         findings += _check_sums(backup)
         findings += _extra(backup, {*expected, MANIFEST, CHECKSUMS})
     return findings
-
-
-def failure_of(backup: StoredBackup, findings: list[Finding]) -> QdrantBackupError | None:
-    """The error that stands for these findings: a file is missing, or bytes are wrong; None when nothing is damaged."""
-    damage = [finding for finding in findings if finding.is_damage]
-    if not damage:
-        return None
-    why = "; ".join(str(finding) for finding in damage[:5])
-    if len(damage) > 5:  # noqa: PLR2004 - the same five as the line above shows
-        why += f"; and {len(damage) - 5} more"
-    if all(finding.kind is FindingKind.MISSING for finding in damage):
-        return BackupInvalid(f"The backup {backup.path} is not complete", why=why)
-    return IntegrityFailed(f"The backup {backup.path} is damaged", why=why)
 
 
 def _look(root: Path, relative: str, size_bytes: int | None, directories: dict[str, Finding | None]) -> Finding | None:
