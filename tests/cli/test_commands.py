@@ -225,6 +225,16 @@ def test_status_says_which_restore_was_interrupted_and_what_ends_it(embedded_lin
     assert "has not ended" in shown
     assert "qdrant-backup resume --yes" in shown
     assert "qdrant-backup undo --yes" in shown
+    undone = embedded_line.inside("undo", "--yes").ok().out
+    assert undone.count("✓ discussions: ") == 1
+
+
+def test_undo_says_once_of_each_collection_what_it_holds(embedded_line: CommandLine, embedded: Lab) -> None:
+    small_world(embedded, points=4)
+    embedded_line.inside("backup").ok()
+    embedded_line.inside("restore", "latest", "--force").ok()
+    undone = embedded_line.inside("undo", "--yes").ok().out
+    assert undone.count("✓ discussions: ") == 1
 
 
 def test_check_finds_what_would_fail_and_says_what_to_do(embedded_line: CommandLine, embedded: Lab) -> None:

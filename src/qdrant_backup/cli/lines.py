@@ -138,9 +138,14 @@ def proven_restorable(entry: Listed) -> str:
 
 
 class RestoreLines:
-    """Prints a restore's events as the guide shows them."""
+    """Prints a restore's events as the guide shows them.
+
+    Attributes:
+        told: the collections of which it has been printed how they ended.
+    """
 
     def __init__(self, console: Console) -> None:
+        self.told: set[str] = set()
         self._console = console
         self._restoring = False
 
@@ -186,6 +191,7 @@ class RestoreLines:
                 kept = f" (the old one is {visible(event.kept_as)})" if event.kept_as else ""
                 return [f"    ✓ {visible(event.name)}{kept}"]
             case events.OutcomeKnown():
+                self.told.add(event.target)
                 mark = "✗" if event.outcome == "NOT RESTORED" else "✓"
                 return [f"    {mark} {visible(event.target)}: {event.outcome}"]
             case _:

@@ -16,6 +16,8 @@ from qdrant_backup.errors import RefusedForSafety, UsageError
 from qdrant_backup.operations.events import say_nothing
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from qdrant_backup.cli.console import Console
     from qdrant_backup.operations.restore.outcome import RestoreReport
     from qdrant_backup.operations.restore.planning import RestorePlan
@@ -168,7 +170,8 @@ def undo(invocation: Any, *, yes: bool, **flags: Any) -> None:
     wiring = Wiring(invocation, flags)
     console, as_json = wiring.console, flags["as_json"]
     request = UndoRequest(force_changes=flags["force_changes"], allow_unverified=flags["allow_unverified"])
-    with wiring.ports(say_nothing if as_json else RestoreLines(console), into_url=flags["into_url"]) as ports:
+    lines_of = RestoreLines(console)
+    with wiring.ports(say_nothing if as_json else lines_of, into_url=flags["into_url"]) as ports:
         decided = undoing.plan_undo(ports)
         source = f"previous content, from {decided.safety_path}"
         if decided.kind == "recovery":
@@ -181,7 +184,7 @@ def undo(invocation: Any, *, yes: bool, **flags: Any) -> None:
         ]
         _require_yes(console, lines, yes=yes, as_json=as_json)
         report = undoing.undo(ports, request)
-    _conclude_undo(console, report, as_json=as_json)
+    _conclude_undo(console, report, lines_of.told, as_json=as_json)
 
 
 @click.command()
@@ -221,12 +224,13 @@ def _require_yes(console: Console, lines: list[str], *, yes: bool, as_json: bool
         raise RefusedForSafety("nothing was done", why="it was not confirmed", advice="Add --yes to do it.")
 
 
-def _conclude_undo(console: Console, report: RestoreReport, *, as_json: bool) -> None:
+def _conclude_undo(console: Console, report: RestoreReport, told: Collection[str], *, as_json: bool) -> None:
     if as_json:
         console.json(_report_json(report))
         return
     for target in report.targets:
-        console.line(f"    ✓ {visible(target.target)}: {target.outcome.value}")
+        if target.target not in told:
+            console.line(f"    ✓ {visible(target.target)}: {target.outcome.value}")
     for warning in report.warnings:
         console.warning(warning)
     console.line("  ✓ Undo complete")
