@@ -16,6 +16,7 @@ import hashlib
 import itertools
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from qdrant_backup.model import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     from qdrant_backup.archive.report import ArchiveReport
     from qdrant_backup.model import Progress
@@ -36,7 +38,7 @@ try:
 except ImportError:  # Windows: a lock is a file that must not exist, and one that a killed process left costs a copy.
     fcntl = None
 
-__all__ = ["ArchiveSource", "Cache", "Entry", "Facts"]
+__all__ = ["ArchiveSource", "Cache", "Entry", "Facts", "Place"]
 
 _LOCK = ".lock"
 _NEW = ".new"
@@ -98,26 +100,17 @@ class _Claim:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
-    """A copy of an opened snapshot that belongs to this process until `release`.
+class Place:
+    """Where a copy of a snapshot is or will be; it belongs to this process until `release`.
 
     Attributes:
-        path: its directory; files beside `collection` are for what is computed from it and kept.
-        facts: what it is.
-        fresh: whether it was unpacked just now.
-        source: what it came from.
+        path: the copy's directory.
+        source: what it comes from.
     """
 
     path: Path
-    facts: Facts
-    fresh: bool
     source: ArchiveSource
     _claim: _Claim
-
-    @property
-    def collection(self) -> Path:
-        """The unpacked archive."""
-        return self.path / "collection"
 
     @property
     def lock_descriptor(self) -> int:
@@ -127,6 +120,26 @@ class Entry:
     def release(self) -> None:
         """Let others have it."""
         self._claim.end()
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A copy of an opened snapshot.
+
+    Attributes:
+        path: its directory; files beside `collection` are for what is computed from it and kept.
+        facts: what it is.
+        fresh: whether it was unpacked just now.
+    """
+
+    path: Path
+    facts: Facts
+    fresh: bool
+
+    @property
+    def collection(self) -> Path:
+        """The unpacked archive."""
+        return self.path / "collection"
 
 
 def _claimed(path: Path) -> _Claim | None:
@@ -159,11 +172,16 @@ def _checked(source: ArchiveSource, progress: Progress) -> Iterator[bytes]:
     """The archive's bytes; raises IntegrityFailed at their end when they are not what they must be."""
     hasher = hashlib.sha256()
     size_bytes = 0
-    for block in source.blocks():
-        hasher.update(block)
-        size_bytes += len(block)
-        progress.advance(len(block))
-        yield block
+    # A block is hashed while it is unpacked, which takes about as long; neither holds the interpreter.
+    with ThreadPoolExecutor(1) as hashing:
+        hashed: Future[None] | None = None
+        for block in source.blocks():
+            if hashed is not None:
+                hashed.result()
+            hashed = hashing.submit(hasher.update, block)
+            size_bytes += len(block)
+            progress.advance(len(block))
+            yield block
     if size_bytes != source.size_bytes:
         raise IntegrityFailed(
             f"{source.name} is damaged", why=f"it has {size_bytes} bytes and must have {source.size_bytes}"
@@ -200,44 +218,47 @@ class Cache:
         self.root = root.absolute()
         self._most_bytes = most_bytes
 
-    def entry(self, source: ArchiveSource, progress: Progress) -> Entry:
-        """A copy of that snapshot for this process alone: one that is there, or unpacked now.
+    def place(self, source: ArchiveSource) -> Place:
+        """A place for a copy of that snapshot, for this process alone; one with a copy, where nobody else has it.
+
+        Raises:
+            InsufficientSpace, NotWritable: the cache cannot be written.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return self._free_place(source)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def entry(self, place: Place, progress: Progress) -> Entry:
+        """The copy at that place: the one that is there, or unpacked now.
 
         Raises:
             IntegrityFailed: the archive is damaged or hostile, or not the one it must be.
             InsufficientSpace: the disk or the cache has no room for it.
             NotWritable: the cache cannot be written.
         """
-        try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path, claim = self._free_copy(source.key)
-        except OSError as error:
-            raise self._unusable(error) from error
+        path = place.path
         try:
             fresh = not (path / _FACTS).is_file()
             if fresh:
-                self._make(path, source, progress)
+                self._make(path, place.source, progress)
             os.utime(path)
             facts = msgspec.json.decode((path / _FACTS).read_bytes(), type=Facts)
         except OSError as error:
-            claim.end()
             raise self._unusable(error) from error
-        except BaseException:
-            claim.end()
-            raise
-        return Entry(path, facts, fresh, source, claim)
+        return Entry(path, facts, fresh)
 
-    def discard(self, entry: Entry) -> None:
-        """Remove a copy that is of no use, and let go of it."""
-        shutil.rmtree(entry.path, ignore_errors=True)
-        entry.release()
+    def discard(self, place: Place) -> None:
+        """Remove a copy that is of no use."""
+        shutil.rmtree(place.path, ignore_errors=True)
 
-    def _free_copy(self, key: str) -> tuple[Path, _Claim]:
+    def _free_place(self, source: ArchiveSource) -> Place:
         for number in itertools.count(1):
-            path = self.root / (key if number == 1 else f"{key}.{number}")
+            path = self.root / (source.key if number == 1 else f"{source.key}.{number}")
             claim = _claimed(path.with_name(path.name + _LOCK))
             if claim is not None:
-                return path, claim
+                return Place(path, source, claim)
         raise AssertionError  # pragma: no cover - `count` has no end
 
     def _unusable(self, error: OSError) -> NotWritable | InsufficientSpace:

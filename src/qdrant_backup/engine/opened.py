@@ -34,7 +34,7 @@ from qdrant_backup.model import NO_PROGRESS
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from qdrant_backup.engine.cache import Entry
+    from qdrant_backup.engine.cache import Entry, Place
     from qdrant_backup.model import Progress
 
 __all__ = ["ArchiveSource", "Opened", "Openings", "Wanted"]
@@ -89,9 +89,9 @@ def _environment() -> dict[str, str]:
 
 
 class _Child:
-    """A serving child process."""
+    """A serving child process; it gets ready while its job is still being found out."""
 
-    def __init__(self, job: ServeJob, locks: Sequence[int]) -> None:
+    def __init__(self, locks: Sequence[int]) -> None:
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         try:
             self._process = subprocess.Popen(
@@ -107,7 +107,10 @@ class _Child:
         except OSError as error:
             self._words.close()
             raise NotWritable("The engine's child process does not start", why=str(error)) from error
-        with contextlib.suppress(OSError):  # It died at once; what it said is read below.
+
+    def begin(self, job: ServeJob) -> None:
+        """Tell it what to serve."""
+        with contextlib.suppress(OSError):  # It has died; what it said is read with its answer.
             self._pipe(self._process.stdin).write(msgspec.json.encode(job) + b"\n")
 
     @property
@@ -260,35 +263,30 @@ class Openings:
             NotWritable: the cache cannot be written, or the port is taken.
         """
         with contextlib.ExitStack() as stack:
-            entries = self._entries(wanted, progress, stack)
+            places = self._places(wanted, stack)
             data = stack.enter_context(private_directory(self._cache.root))
             given = (dict(aliases or {}), host, port, api_key)
-            child, serving = self._started(entries, data, given, progress, stack)
-            directories = {name: entry.path for name, entry in entries.items()}
+            child, serving = self._started(places, data, given, progress, stack)
+            directories = {name: place.path for name, place in places.items()}
             yield Opened(host, serving.port, directories, child.pid, child, self._cache.root)
 
-    def _entries(self, wanted: Sequence[Wanted], progress: Progress, stack: contextlib.ExitStack) -> dict[str, Entry]:
-        """The copies by name; `stack` releases those that are in the dictionary at its end."""
-        entries: dict[str, Entry] = {}
-
-        def release() -> None:
-            for entry in entries.values():
-                entry.release()
-
-        stack.callback(release)
+    def _places(self, wanted: Sequence[Wanted], stack: contextlib.ExitStack) -> dict[str, Place]:
+        """The copies' places by name; `stack` releases them at its end."""
+        places: dict[str, Place] = {}
         for one in wanted:
-            entries[one.name] = self._entry(one, progress)
-        return entries
+            places[one.name] = self._cache.place(one.source)
+            stack.callback(places[one.name].release)
+        return places
 
-    def _entry(self, wanted: Wanted, progress: Progress) -> Entry:
+    def _entry(self, name: str, place: Place, progress: Progress) -> Entry:
         try:
-            return self._cache.entry(wanted.source, progress)
+            return self._cache.entry(place, progress)
         except QdrantBackupError as error:
-            raise error.at("open", wanted.name) from None
+            raise error.at("open", name) from None
 
     def _started(
         self,
-        entries: dict[str, Entry],
+        places: Mapping[str, Place],
         data: Path,
         given: tuple[dict[str, str], str, int, str | None],
         progress: Progress,
@@ -296,10 +294,12 @@ class Openings:
     ) -> tuple[_Child, Serving]:
         """A child that serves. A copy of an earlier run that does not open is made anew, once: it may be the copy's fault."""
         while True:
-            child = _Child(self._job(entries, data, given), [entry.lock_descriptor for entry in entries.values()])
+            child = _Child([place.lock_descriptor for place in places.values()])
             ended = contextlib.ExitStack()
             ended.callback(child.close)
             with ended:
+                entries = {name: self._entry(name, place, progress) for name, place in places.items()}
+                child.begin(self._job(entries, data, given))
                 answer = self._answer(child, entries)
                 if isinstance(answer, Serving):
                     stack.push(ended.pop_all())
@@ -308,9 +308,7 @@ class Openings:
             if answer.kind not in {"damaged", "unreadable"} or not suspects:
                 raise error_from(answer).at("open", answer.collection or None)
             for name in suspects:
-                stale = entries.pop(name)
-                self._cache.discard(stale)
-                entries[name] = self._cache.entry(stale.source, progress)
+                self._cache.discard(places[name])
 
     def _job(
         self, entries: Mapping[str, Entry], data: Path, given: tuple[dict[str, str], str, int, str | None]

@@ -164,7 +164,10 @@ def main() -> None:
     os.dup2(2, 1)
     faulthandler.enable()
     source = os.fdopen(os.dup(0), "rb", buffering=0)
-    job = msgspec.json.decode(source.readline(), type=ServeJob)
+    line = source.readline()
+    if not line:
+        return  # There was nothing to serve after all.
+    job = msgspec.json.decode(line, type=ServeJob)
     # An engine's call that never returns holds the interpreter too; this ends it all the same.
     faulthandler.dump_traceback_later(job.deadline_s + _GUARD_MORE_S, exit=True)
     _end_with_parent(source)
