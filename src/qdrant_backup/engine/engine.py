@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdrant_backup.engine.parent import Child
-from qdrant_backup.engine.scratch import not_made, private_directory
+from qdrant_backup.engine.scratch import clear, not_made, private_directory
 from qdrant_backup.engine.verdict import error_from, error_of_death
 from qdrant_backup.engine.wire import Done, Job, Limits, report_from
 from qdrant_backup.errors import ContentUnreadable, NotWritable, QdrantBackupError
@@ -135,6 +135,8 @@ class DigestSink:
             raise self._death()
         if not isinstance(answer, Done):
             raise error_from(answer)
+        # An fsync may wait for all that the disk has not got yet, and nobody needs what was unpacked any more.
+        clear(self.scratch)
         _make_durable(self.target)
         summary = DigestSummary(answer.points, answer.vector_names, answer.content)
         digested = Digested(summary, report_from(answer.report), answer.not_finite)

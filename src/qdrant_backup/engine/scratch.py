@@ -22,7 +22,7 @@ try:
 except ImportError:  # Windows: nobody can tell there whether an owner lives, so what it left stays.
     fcntl = None
 
-__all__ = ["not_made", "private_directory"]
+__all__ = ["clear", "not_made", "private_directory"]
 
 _PREFIX = "qdrant-backup-open-"
 _UNKNOWN = -1
@@ -94,3 +94,10 @@ def private_directory(root: Path) -> Generator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
         if claim != _UNKNOWN:
             os.close(claim)
+
+
+def clear(directory: Path) -> None:
+    """Remove the directories in a private directory before its end; what cannot be removed yet goes with it."""
+    for left in directory.iterdir():
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
