@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +200,35 @@ def test_a_recovery_that_fails_half_way_puts_everything_back(lab: Lab, monkeypat
     assert lab.content(NAME) == before
     assert lab.journal() is None
     assert not list(lab.root.glob(".undo/*"))
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.fault("Q09")
+def test_what_is_being_written_when_a_recovery_fails_is_put_back_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.make(NAME, points_of(12))
+    lab.back_up()
+    drop(lab, 1, 3, 5, 7)
+    before = lab.content(NAME)
+    real, begun, failing, written = lab.server.upsert, threading.Event(), threading.Event(), threading.Event()
+
+    def upsert(name: Any, points: Any) -> None:
+        if b'"id":1,' in bytes(points[0]):
+            assert begun.wait(60)
+            failing.set()
+            raise ConnectionFailed("the server is gone", why="as the test wants it")
+        begun.set()
+        assert failing.wait(60)
+        time.sleep(0.3)  # By now everything would have been put back, if nobody waited for this.
+        real(name, points)
+        written.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.server, "upsert", upsert)
+        with pytest.raises(ConnectionFailed):
+            recover(lab, deleted=True)
+
+    assert written.is_set()
+    assert lab.content(NAME) == before
 
 
 @pytest.mark.usefixtures("small_batches")

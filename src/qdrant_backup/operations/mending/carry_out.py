@@ -7,7 +7,7 @@ Doing the same twice does nothing the second time, so a run that was killed is r
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,9 @@ BATCH_BYTES = 4 << 20
 """Below the server's limit on a body, 32 MiB, with room for a point that is large by itself."""
 
 BATCH_POINTS = 256
+
+_WRITERS = 2
+"""One batch is read back here while the server takes the next one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,15 +87,15 @@ def write(server: Server, mends: Iterable[Mend]) -> Done:
         IntegrityFailed: what was written reads back as something else.
         ConnectionFailed, AccessDenied, ServerRefused: the server's answer; some batches may be written.
     """
-    with ThreadPoolExecutor(1) as reading:
-        return _written(server, mends, reading)
+    with ThreadPoolExecutor(_WRITERS) as writing:
+        return _written(server, mends, writing)
 
 
-def _written(server: Server, mends: Iterable[Mend], reading: ThreadPoolExecutor) -> Done:
+def _written(server: Server, mends: Iterable[Mend], writing: ThreadPoolExecutor) -> Done:
     """As `write`; while a batch is written, the one before it is read back, and the next one looked at."""
     written: Counter[str] = Counter()
     kept: list[tuple[str, int | str]] = []
-    proven: Future[None] | None = None
+    running: deque[Future[None]] = deque()
     for batch, live in one_ahead(_looked_at(server, mends)):
         name = batch[0].collection
         pending: dict[int | str, PointState] = {}
@@ -104,14 +107,12 @@ def _written(server: Server, mends: Iterable[Mend], reading: ThreadPoolExecutor)
                 pending[mend.id] = mend.wanted
             else:
                 kept.append((name, mend.id))
-        if pending:
-            server.upsert(CollectionName(name), [state.point for state in pending.values()])
-            if proven is not None:
-                proven.result()
-            proven = reading.submit(_read_back, server, name, pending)
+        if len(running) == _WRITERS:
+            running.popleft().result()
+        running.append(writing.submit(_upsert, server, name, pending))
         written[name] += len(pending)
-    if proven is not None:
-        proven.result()
+    for last in running:
+        last.result()
     return Done(written, tuple(kept))
 
 
@@ -120,10 +121,6 @@ def _upsert(server: Server, name: str, states: Mapping[int | str, PointState]) -
     if not states:
         return
     server.upsert(CollectionName(name), [state.point for state in states.values()])
-    _read_back(server, name, states)
-
-
-def _read_back(server: Server, name: str, states: Mapping[int | str, PointState]) -> None:
     found = _contents(server, name, list(states))
     for point_id, state in states.items():
         if found.get(point_id) != state.content:
