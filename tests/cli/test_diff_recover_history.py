@@ -31,6 +31,8 @@ def test_what_makes_no_sense_is_refused_and_nothing_changes(embedded_line: Comma
     line.inside("history", "1", "--collection", "nowhere").failed(2, "nowhere")
     line.inside("recover").failed(64, "which points", "--deleted")
     line.inside("recover", "--deleted", "--ids", "1").failed(64, "said twice")
+    line.inside("recover", "--search", "memory", "--deleted").failed(64, "said twice")
+    line.inside("recover", "--deleted", "--limit", "3").failed(64, "--search")
     line.inside("recover", "--ids", "one").failed(64, "no point id")
     line.inside("recover", "--ids", "999", "--yes").failed(2, "has no point 999", "history 999")
     line.inside("recover", "--filter", "type=", "--yes").failed(64, "at character")

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["recover"]
 
 _MARKS = {"added": "+", "overwritten": "~", "kept": "="}
-_LARGEST_DIFF_BYTES = 256 << 20
+_USUAL_LIMIT = 10
+_LARGEST_LIST_BYTES = 256 << 20
 
 
 @click.command()
-@click.argument("diff_file", metavar="[-]", required=False)
+@click.argument("listed", metavar="[-]", required=False)
 @click.option("--from", "source", default="latest", show_default=True, metavar="BACKUP", help="The backup.")
 @click.option("--ids", multiple=True, metavar="ID,...", help="These points (repeatable).")
 @click.option(
@@ -38,6 +39,8 @@ _LARGEST_DIFF_BYTES = 256 << 20
     metavar="FILTER",
     help="Points of the backup that match, such as type=decision.",
 )
+@click.option("--search", "words", metavar="WORDS", help="Points of the backup that answer best; --filter narrows it.")
+@click.option("--limit", type=click.IntRange(1, 10000), help="How many --search brings back.  [default: 10]")
 @click.option("--deleted", is_flag=True, help="Points of the backup that the server has no more.")
 @click.option("--collection", "collections", multiple=True, metavar="NAME", help="Only this collection (repeatable).")
 @click.option(
@@ -52,17 +55,18 @@ _LARGEST_DIFF_BYTES = 256 << 20
 @server_options
 @json_option
 @click.pass_obj
-def recover(invocation: Any, diff_file: str | None, *, yes: bool, **flags: Any) -> None:
+def recover(invocation: Any, listed: str | None, *, yes: bool, **flags: Any) -> None:
     """Bring points back alone, from a backup into the live collections. `undo` takes it back.
 
-    Say which by --ids, --filter or --deleted, or give the output of `diff BACKUP live --json` on standard input with `-`.
+    Say which by --ids, --search, --filter or --deleted, or give the output of `diff BACKUP live --json` or of
+    `search BACKUP --json` on standard input with `-`.
     """
     from qdrant_backup.operations.looking.recover import Recovery
     from qdrant_backup.operations.looking.recover_values import recover_json
     from qdrant_backup.operations.looking.sides import Sides
 
     wiring = Wiring(invocation, flags)
-    request = _request(diff_file, flags)
+    request = _request(listed, flags)
     console, as_json = wiring.console, flags["as_json"]
     with (
         wiring.ports(lambda event: aside(console, event), into_url=flags["into_url"]) as ports,
@@ -86,27 +90,39 @@ def recover(invocation: Any, diff_file: str | None, *, yes: bool, **flags: Any) 
         console.line(f"  ✓ {count} point(s) recovered{back}" if plan.writes else "  Nothing to recover")
 
 
-def _request(diff_file: str | None, flags: dict[str, Any]) -> RecoverRequest:
-    from qdrant_backup.operations.looking import recover_values as recovering
-    from qdrant_backup.operations.looking.filters import parse_filters
-
-    if diff_file not in {None, "-"}:
-        raise UsageError(f"{diff_file!r} makes no sense here", why="`-` stands for a diff on standard input")
-    ways = [bool(flags["ids"]), bool(flags["filters"]), flags["deleted"], diff_file is not None]
+def _require_one_way(listed: str | None, flags: dict[str, Any]) -> None:
+    """Points are chosen in one way; a search may be narrowed by a filter."""
+    if listed not in {None, "-"}:
+        raise UsageError(f"{listed!r} makes no sense here", why="`-` stands for a diff or a search on standard input")
+    searched = flags["words"] is not None
+    ways = [bool(flags["ids"]), searched or bool(flags["filters"]), flags["deleted"], listed is not None]
     if sum(ways) != 1:
         raise UsageError(
             "it is not said which points" if not any(ways) else "it is said twice which points",
-            why="they are chosen by one of --ids, --filter, --deleted, or a diff on standard input",
+            why="they are chosen by one of --ids, --search, --filter, --deleted, or what stands on standard input",
             advice="To bring back what was deleted: `qdrant-backup recover --from BACKUP --deleted`.",
         )
+    if flags["limit"] and not searched:
+        raise UsageError("--limit makes no sense here", why="it says how many points --search brings back")
+
+
+def _request(listed: str | None, flags: dict[str, Any]) -> RecoverRequest:
+    from qdrant_backup.operations.looking import recover_values as recovering
+    from qdrant_backup.operations.looking.filters import parse_filters
+    from qdrant_backup.operations.looking.search import Question
+
+    _require_one_way(listed, flags)
     if flags["overwrite"] and flags["newer_field"]:
         raise UsageError("--overwrite and --keep-newer exclude each other", why="one of them decides")
     policy = recovering.OVERWRITE if flags["overwrite"] else recovering.MISSING_ONLY
+    filters, words = parse_filters(flags["filters"]), flags["words"]
+    asked = None if words is None else Question(words=words, condition=filters, limit=flags["limit"] or _USUAL_LIMIT)
     return recovering.RecoverRequest(
         collections=flags["collections"],
         ids=tuple(point_id_from(text) for each in flags["ids"] for text in each.split(",")),
-        wanted=recovering.chosen_in_diff(_standard_input()) if diff_file else None,
-        filters=parse_filters(flags["filters"]),
+        wanted=recovering.chosen_in(_standard_input()) if listed else None,
+        question=asked,
+        filters=filters,
         deleted=flags["deleted"],
         rename=dict(_pair(text, "--rename", "OLD=NEW") for text in flags["renames"]),
         policy=recovering.KEEP_NEWER if flags["newer_field"] else policy,
@@ -133,9 +149,9 @@ def _value(text: str) -> Any:
 
 
 def _standard_input() -> bytes:
-    text = sys.stdin.buffer.read(_LARGEST_DIFF_BYTES + 1)
-    if len(text) > _LARGEST_DIFF_BYTES:
-        raise UsageError("the diff on standard input is too large", why=f"it has more than {_LARGEST_DIFF_BYTES} bytes")
+    text = sys.stdin.buffer.read(_LARGEST_LIST_BYTES + 1)
+    if len(text) > _LARGEST_LIST_BYTES:
+        raise UsageError("standard input is too large", why=f"it has more than {_LARGEST_LIST_BYTES} bytes")
     return text
 
 

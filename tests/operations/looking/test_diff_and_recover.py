@@ -121,3 +121,12 @@ def test_a_diff_reports_exactly_the_edits_and_a_recovery_mends_them(lab: Lab, li
     assert lab.content(NAME) == edits
     line.inside("undo", "--yes").failed(2, "nothing to undo")
     assert not list(lab.root.glob(".undo/points-*"))
+
+    # What a search finds, from the search itself.
+    gone = DELETED[0]
+    (line.directory / "found.json").write_text(
+        line.inside("search", before.backup_id, "--filter", f"rank={gone}", "--json").out
+    )
+    with (line.directory / "found.json").open() as given:
+        line.run("recover", "-", "--from", before.backup_id, "--yes", stdin=given).ok()
+    assert lab.content(NAME) == {**edits, str(gone): old[str(gone)]}

@@ -30,8 +30,9 @@ from qdrant_backup.operations.looking.recover_values import (
     OVERWRITE,
     RecoverPlan,
     RecoverRequest,
-    chosen_in_diff,
+    chosen_in,
 )
+from qdrant_backup.operations.looking.search import Question
 from qdrant_backup.operations.looking.sides import Sides
 from qdrant_backup.operations.mending.carry_out import BATCH_BYTES, batches
 from qdrant_backup.operations.mending.points import (
@@ -354,11 +355,29 @@ def test_float32_values_are_written_as_decimals_that_come_back_bit_for_bit() -> 
         b'{"collections": []}',
         b'{"collections": {"a": {"added": 1}}}',
         b'{"collections": {"a": {"cut": true, "points": []}}}',
+        b'{"hits": {"a": 1}}',
+        b'{"hits": [{"id": 1}]}',
     ],
 )
-def test_what_is_no_whole_diff_is_refused(text: bytes) -> None:
+def test_what_is_no_whole_diff_and_no_search_is_refused(text: bytes) -> None:
     with pytest.raises(UsageError):
-        chosen_in_diff(text)
+        chosen_in(text)
+
+
+def test_what_a_search_finds_comes_back(lab: Lab) -> None:
+    lab.make(NAME, points_of(12))
+    lab.make("more", points_of(12, seed=2))
+    lab.back_up()
+    drop(lab, 1, 3, 5, 7)
+    memory = Question(words="memory 7 of 1", limit=1)
+
+    assert counted(recover(lab, question=memory)) == (1, 0, 0)
+    assert read(lab, 7)["text"] == "memory 7 of 1"
+    narrowed = Question(words="memory", condition={"must": [{"key": "rank", "range": {"gte": 5}}]}, limit=100)
+    assert counted(recover(lab, question=narrowed, collections=(NAME,))) == (1, 0, 6)
+    assert {"5", "7"} <= set(lab.content(NAME))
+    assert not {"1", "3"} & set(lab.content(NAME))
+    assert recover(lab, question=Question(words="nobody said this")).collections == {}
 
 
 @pytest.mark.parametrize(

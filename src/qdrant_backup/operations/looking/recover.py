@@ -31,6 +31,7 @@ from qdrant_backup.operations.looking.recover_values import (
     RecoverRequest,
     excerpt,
 )
+from qdrant_backup.operations.looking.search import search
 from qdrant_backup.operations.mending.carry_out import Done
 from qdrant_backup.operations.mending.points import (
     content_of_point,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from qdrant_backup.operations.looking.search import Question
     from qdrant_backup.operations.looking.sides import BackupSide
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.qdrant.points import RawPoint
@@ -170,6 +172,9 @@ class Recovery:
         if request.ids:
             yield from self._by_ids(names)
             return
+        if request.question is not None:
+            yield from self._answering(names, request.question)
+            return
         for name in names:
             yield name, self._missing_on_server(name) if request.deleted else self._matching(name)
 
@@ -192,6 +197,19 @@ class Recovery:
         for point_id in sorted(left, key=str):
             raise self._unknown(point_id)
         yield from ((name, iter(picks)) for name, picks in found.items() if picks)
+
+    def _answering(
+        self, names: Sequence[CollectionName], question: Question
+    ) -> Iterator[tuple[CollectionName, Iterator[_Pick]]]:
+        """The points that answer best, of all these collections together."""
+        found = [
+            (name, hit) for name in names for hit in search(self._side.opened(name), question, self._ports.progress)
+        ]
+        best = sorted(found, key=lambda each: -(each[1].score or 0.0))[: question.limit]
+        for name in names:
+            ids = [hit.id for source, hit in best if source == name]
+            if ids:
+                yield name, self._present(name, ids)
 
     def _unknown(self, point_id: int | str) -> OperationFailed:
         return OperationFailed(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from qdrant_backup.model import Checksum
+    from qdrant_backup.operations.looking.search import Question
     from qdrant_backup.operations.mending.carry_out import Done
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
     "Fate",
     "RecoverPlan",
     "RecoverRequest",
-    "chosen_in_diff",
+    "chosen_in",
     "excerpt",
     "recover_json",
 ]
@@ -43,7 +44,8 @@ class RecoverRequest:
     Attributes:
         collections: the backup's collections that are looked through; all when empty.
         ids: these points.
-        wanted: points by collection, as a diff gave them; None for no diff.
+        wanted: points by collection, as a diff or a search gave them; None for neither.
+        question: the points of the backup that answer it best; None for no search.
         filters: Qdrant's filter, for the points of the backup that match it; None for no filter.
         deleted: the points of the backup that the server has no more.
         rename: collection of the backup to the live collection it goes into.
@@ -55,6 +57,7 @@ class RecoverRequest:
     collections: tuple[str, ...] = ()
     ids: tuple[int | str, ...] = ()
     wanted: Mapping[str, Sequence[int | str]] | None = None
+    question: Question | None = None
     filters: Mapping[str, Any] | None = None
     deleted: bool = False
     rename: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
@@ -107,31 +110,46 @@ class RecoverPlan:
         return sum(chosen.added + chosen.overwritten for chosen in self.collections.values())
 
 
-def chosen_in_diff(text: bytes) -> dict[str, list[int | str]]:
-    """The points of `diff --json` that are missing or different on its second side, by collection.
+def chosen_in(text: bytes) -> dict[str, list[int | str]]:
+    """The points that a document lists, by collection.
+
+    Args:
+        text: the output of `search --json`, or of `diff --json`; of this the points that are missing or different on its
+            second side.
 
     Raises:
         UsageError: it is no such document, or does not list all points.
     """
     try:
         document = msgspec.json.decode(text, type=dict[str, Any])
-        found: dict[str, list[int | str]] = {}
-        for name, one in document["collections"].items():
-            if one["cut"]:
-                raise UsageError(
-                    f"the diff does not list all points of {name!r}",
-                    why="it was made with --limit",
-                    advice="Make it again with `diff --json` and no --limit.",
-                )
-            ids = [point["id"] for point in one["points"] if point["change"] in {"removed", "changed"}]
-            if ids:
-                found[name] = ids
+        return _hits_in(document) if "hits" in document else _changes_in(document)
     except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            "standard input is no diff that lists points",
+            "standard input is no diff and no search that lists points",
             why=f"{type(error).__name__}: {error}",
-            advice="Give it the output of `qdrant-backup diff BACKUP live --json`, without --stat.",
+            advice="Give it the output of `qdrant-backup diff BACKUP live --json`, without --stat, or of `search --json`.",
         ) from None
+
+
+def _changes_in(diff: Mapping[str, Any]) -> dict[str, list[int | str]]:
+    found: dict[str, list[int | str]] = {}
+    for name, one in diff["collections"].items():
+        if one["cut"]:
+            raise UsageError(
+                f"the diff does not list all points of {name!r}",
+                why="it was made with --limit",
+                advice="Make it again with `diff --json` and no --limit.",
+            )
+        ids = [point["id"] for point in one["points"] if point["change"] in {"removed", "changed"}]
+        if ids:
+            found[name] = ids
+    return found
+
+
+def _hits_in(search: Mapping[str, Any]) -> dict[str, list[int | str]]:
+    found: dict[str, list[int | str]] = {}
+    for hit in search["hits"]:
+        found.setdefault(hit["collection"], []).append(hit["id"])
     return found
 
 

@@ -193,7 +193,7 @@ class BackupSide:
 
     def _computed(self, name: CollectionName, entry: CollectionEntry) -> DigestReader:
         """The digest of a collection that has none, kept with what opening it unpacked."""
-        kept = self._open(name).collections[0].directory / _KEPT_DIGEST
+        kept = self.opened(name).collections[0].directory / _KEPT_DIGEST
         if not kept.exists():
             path, ports = self._sides.new_digest_path(), self._sides.ports
             ports.engine.digest_file(self.backup.path / entry.snapshot, path, ports.progress)
@@ -211,9 +211,10 @@ class BackupSide:
 
     def points(self, name: CollectionName) -> Server:
         """The collection, opened in the embedded engine."""
-        return self._open(name).server
+        return self.opened(name).server
 
-    def _open(self, name: CollectionName) -> OpenedBackups:
+    def opened(self, name: CollectionName) -> OpenedBackups:
+        """The same, to be searched; opened once."""
         if name not in self._opened:
             self._opened[name] = self._sides.open(self.backup, name)
         return self._opened[name]
