@@ -357,6 +357,8 @@ def test_float32_values_are_written_as_decimals_that_come_back_bit_for_bit() -> 
         b'{"collections": {"a": {"cut": true, "points": []}}}',
         b'{"hits": {"a": 1}}',
         b'{"hits": [{"id": 1}]}',
+        b'{"hits": [{"collection": "a", "id": null}]}',
+        b'{"hits": [{"collection": 1, "id": 1}]}',
     ],
 )
 def test_what_is_no_whole_diff_and_no_search_is_refused(text: bytes) -> None:

@@ -122,7 +122,8 @@ def chosen_in(text: bytes) -> dict[str, list[int | str]]:
     """
     try:
         document = msgspec.json.decode(text, type=dict[str, Any])
-        return _hits_in(document) if "hits" in document else _changes_in(document)
+        found = _hits_in(document) if "hits" in document else _changes_in(document)
+        return msgspec.convert(found, dict[str, list[int | str]])
     except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             "standard input is no diff and no search that lists points",
