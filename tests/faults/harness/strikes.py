@@ -17,7 +17,7 @@ from support.servers import RunningServer
 __all__ = ["Enumeration", "strike_all", "traced"]
 
 _PROMISE = re.compile(r"^G[1-7]: ", re.MULTILINE)
-ATTEMPTS = 5
+ATTEMPTS = 8
 """The number of a call may differ from run to run, since a download comes in pieces as it likes; then it is tried again,
 at the number that the call had in the run that missed it."""
 
@@ -109,14 +109,17 @@ def _struck_at_last(
         error = _struck(wanted, aimed, server, place)
         if strike.shape in map(shape, _met(place)) or _PROMISE.search(str(error)):
             return error
-        aimed = _aimed_anew(strike, place / "system-calls")
+        aimed = _aimed_anew(strike, aimed, place / "system-calls")
     return strike
 
 
-def _aimed_anew(strike: Strike, log: Path) -> Strike:
-    """The same call by its number in a run that missed it; as it was where that run did not come so far."""
+def _aimed_anew(strike: Strike, aimed: Strike, log: Path) -> Strike:
+    """The same call by its number in a run that missed it; one later where that run was struck before it came so far."""
     alike = [each for each in strikes(log, "") if (each.call, each.shape) == (strike.call, strike.shape)]
-    return alike[min(strike.among_alike, len(alike) - 1)] if alike else strike
+    if not alike:
+        # A download in more pieces makes more calls, all of them before those that follow it.
+        return dataclasses.replace(strike, number=aimed.number + 1)
+    return alike[min(strike.among_alike, len(alike) - 1)]
 
 
 def _struck(wanted: Enumeration, strike: Strike, server: RunningServer, place: Path) -> AssertionError | None:
