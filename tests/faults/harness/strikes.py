@@ -17,9 +17,12 @@ from support.servers import RunningServer
 __all__ = ["Enumeration", "strike_all", "traced"]
 
 _PROMISE = re.compile(r"^G[1-7]: ", re.MULTILINE)
-ATTEMPTS = 8
+ATTEMPTS = 12
 """The number of a call may differ from run to run, since a download comes in pieces as it likes; then it is tried again,
 at the number that the call had in the run that missed it."""
+
+LATER = 7
+"""By how many pieces more than usual a download may come, of those runs that are waited for."""
 
 SCRATCH = "/.scratch/"
 """Where archives are unpacked: the engine's own work, which nothing is restored from."""
@@ -109,16 +112,16 @@ def _struck_at_last(
         error = _struck(wanted, aimed, server, place)
         if strike.shape in map(shape, _met(place)) or _PROMISE.search(str(error)):
             return error
-        aimed = _aimed_anew(strike, aimed, place / "system-calls")
+        aimed = _aimed_anew(strike, attempt, place / "system-calls")
     return strike
 
 
-def _aimed_anew(strike: Strike, aimed: Strike, log: Path) -> Strike:
-    """The same call by its number in a run that missed it; one later where that run was struck before it came so far."""
+def _aimed_anew(strike: Strike, attempt: int, log: Path) -> Strike:
+    """The same call by its number in a run that missed it; somewhat later where that run was struck on its way there."""
     alike = [each for each in strikes(log, "") if (each.call, each.shape) == (strike.call, strike.shape)]
     if not alike:
         # A download in more pieces makes more calls, all of them before those that follow it.
-        return dataclasses.replace(strike, number=aimed.number + 1)
+        return dataclasses.replace(strike, number=strike.number + attempt % LATER)
     return alike[min(strike.among_alike, len(alike) - 1)]
 
 
