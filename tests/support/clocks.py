@@ -1,4 +1,4 @@
-"""A clock for tests that wait for nobody in particular."""
+"""Clocks for tests that wait for nobody in particular."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from qdrant_backup.clock import SystemClock
 
-__all__ = ["PACE", "BriskClock"]
+__all__ = ["PACE", "BriskClock", "SleeplessClock"]
 
 PACE = 20
 """What a second of waiting is divided by."""
@@ -22,3 +22,16 @@ class BriskClock(SystemClock):
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds / PACE)
+
+
+class SleeplessClock(SystemClock):
+    """Its pauses are over at once, and were as long as asked."""
+
+    def __init__(self) -> None:
+        self._slept_s = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self._slept_s += seconds
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._slept_s

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["recover"]
 
 _MARKS = {"added": "+", "overwritten": "~", "kept": "="}
-_USUAL_LIMIT = 10
 _LARGEST_LIST_BYTES = 256 << 20
 
 
@@ -40,7 +39,9 @@ _LARGEST_LIST_BYTES = 256 << 20
     help="Points of the backup that match, such as type=decision.",
 )
 @click.option("--search", "words", metavar="WORDS", help="Points of the backup that answer best; --filter narrows it.")
-@click.option("--limit", type=click.IntRange(1, 10000), help="How many --search brings back.  [default: 10]")
+@click.option(
+    "--limit", type=click.IntRange(1, 10000), metavar="N", help="How many --search brings back (default: 10)."
+)
 @click.option("--deleted", is_flag=True, help="Points of the backup that the server has no more.")
 @click.option("--collection", "collections", multiple=True, metavar="NAME", help="Only this collection (repeatable).")
 @click.option(
@@ -116,7 +117,7 @@ def _request(listed: str | None, flags: dict[str, Any]) -> RecoverRequest:
         raise UsageError("--overwrite and --keep-newer exclude each other", why="one of them decides")
     policy = recovering.OVERWRITE if flags["overwrite"] else recovering.MISSING_ONLY
     filters, words = parse_filters(flags["filters"]), flags["words"]
-    asked = None if words is None else Question(words=words, condition=filters, limit=flags["limit"] or _USUAL_LIMIT)
+    asked = None if words is None else Question(words=words, condition=filters, limit=flags["limit"] or Question.limit)
     return recovering.RecoverRequest(
         collections=flags["collections"],
         ids=tuple(point_id_from(text) for each in flags["ids"] for text in each.split(",")),

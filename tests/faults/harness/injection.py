@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["Injection", "Strike", "injected", "shape", "strikes"]
 
-FIRST_CALL = "execve"
+_FIRST_CALL = "execve"
 """What the command's first thread calls before anything else, which says which of the tasks in a log it is."""
 
 _DESCRIPTOR = re.compile(r"^\d+<([^>]*)>")
@@ -42,7 +42,7 @@ class Injection:
     def command(self, program: Sequence[str], log: Path) -> list[str]:
         """The program under strace."""
         paths = [word for path in self.below for word in ("-P", path)]
-        seen = ",".join(filter(None, (FIRST_CALL, self.calls, self.watched)))
+        seen = ",".join(filter(None, (_FIRST_CALL, self.calls, self.watched)))
         # With its filter strace stops at these calls alone, which is faster; it then sends no signals, though.
         speed = ["--seccomp-bpf"] if not self.alone and "signal=" not in self.fault else []
         follow = [] if self.alone else ["-f"]
@@ -100,7 +100,7 @@ def strikes(log: Path, where: str) -> Iterator[Strike]:
             continue
         main = main or found["task"]  # Of one thread alone strace notes no number.
         call = found["call"]
-        if found["task"] != main or call == FIRST_CALL:
+        if found["task"] != main or call == _FIRST_CALL:
             continue
         counts[call] = counts.get(call, 0) + 1
         kind = (call, shape(found["rest"]))

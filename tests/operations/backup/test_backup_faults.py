@@ -6,7 +6,6 @@ import dataclasses
 import json
 import random
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -42,6 +41,7 @@ from qdrant_backup.storage.catalogue import Level
 from qdrant_backup.storage.files import DurableFile
 from qdrant_backup.storage.intents import IntentStore, SnapshotIntent
 from qdrant_backup.storage.lock import DirectoryLock
+from support.clocks import SleeplessClock
 from support.relay import Answer, Close, DropReply, FlipByte, Relay, Reset, Rule
 from support.restoring import Lab, path_of, points_of
 from support.servers import API_KEY, RunningServer
@@ -51,19 +51,6 @@ Relaying = Callable[[RunningServer], Relay]
 DOWNLOAD = "GET /collections/*/snapshots/*.snapshot"
 CREATE = "POST /collections/*/snapshots*"
 DELETE = "DELETE /collections/*/snapshots/*-20*.snapshot*"
-
-
-class SleeplessClock(SystemClock):
-    """Its pauses are over at once, and were as long as asked."""
-
-    def __init__(self) -> None:
-        self._slept_s = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self._slept_s += seconds
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self._slept_s
 
 
 def through(lab: Lab, relay: Relay, silence_s: float = 60.0) -> Ports:

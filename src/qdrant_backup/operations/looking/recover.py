@@ -201,13 +201,9 @@ class Recovery:
     def _answering(
         self, names: Sequence[CollectionName], question: Question
     ) -> Iterator[tuple[CollectionName, Iterator[_Pick]]]:
-        """The points that answer best, of all these collections together."""
-        found = [
-            (name, hit) for name in names for hit in search(self._side.opened(name), question, self._ports.progress)
-        ]
-        best = sorted(found, key=lambda each: -(each[1].score or 0.0))[: question.limit]
+        hits = search(self._side.searchable(names), question, self._ports.progress)
         for name in names:
-            ids = [hit.id for source, hit in best if source == name]
+            ids = [hit.id for hit in hits if hit.collection == name]
             if ids:
                 yield name, self._present(name, ids)
 

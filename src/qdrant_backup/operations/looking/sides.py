@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from qdrant_backup.manifest import CollectionEntry
-    from qdrant_backup.operations.looking.opening import OpenedBackups
+    from qdrant_backup.operations.looking.opening import OpenedBackups, Searchable
     from qdrant_backup.operations.ports import Ports
     from qdrant_backup.qdrant.server import Server
     from qdrant_backup.storage.stored import StoredBackup
@@ -132,9 +132,9 @@ class Sides:
         self.stack.callback(stream.close)
         return DigestReader(stream, name)  # pyright: ignore[reportArgumentType] - BufferedIOBase is a BinaryIO
 
-    def open(self, backup: StoredBackup, name: CollectionName) -> OpenedBackups:
-        """One collection of a backup, opened in the embedded engine."""
-        return self.stack.enter_context(open_backups(self.ports, [(backup, [name])]))
+    def open(self, backup: StoredBackup, names: Sequence[CollectionName]) -> OpenedBackups:
+        """Collections of a backup, opened in the embedded engine."""
+        return self.stack.enter_context(open_backups(self.ports, [(backup, names)]))
 
 
 class BackupSide:
@@ -193,7 +193,8 @@ class BackupSide:
 
     def _computed(self, name: CollectionName, entry: CollectionEntry) -> DigestReader:
         """The digest of a collection that has none, kept with what opening it unpacked."""
-        kept = self.opened(name).collections[0].directory / _KEPT_DIGEST
+        opened = self._open(name)
+        kept = next(one.directory for one in opened.collections if one.name == name) / _KEPT_DIGEST
         if not kept.exists():
             path, ports = self._sides.new_digest_path(), self._sides.ports
             ports.engine.digest_file(self.backup.path / entry.snapshot, path, ports.progress)
@@ -211,12 +212,17 @@ class BackupSide:
 
     def points(self, name: CollectionName) -> Server:
         """The collection, opened in the embedded engine."""
-        return self.opened(name).server
+        return self._open(name).server
 
-    def opened(self, name: CollectionName) -> OpenedBackups:
-        """The same, to be searched; opened once."""
+    def searchable(self, names: Sequence[CollectionName]) -> Searchable:
+        """These collections, opened together, so that one search ranks the points of all."""
+        opened = self._sides.open(self.backup, names)
+        self._opened.update(dict.fromkeys(names, opened))
+        return opened
+
+    def _open(self, name: CollectionName) -> OpenedBackups:
         if name not in self._opened:
-            self._opened[name] = self._sides.open(self.backup, name)
+            self._opened[name] = self._sides.open(self.backup, [name])
         return self._opened[name]
 
 
