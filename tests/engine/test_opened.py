@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from qdrant_backup.engine import cache as cache_module
 from qdrant_backup.engine.cache import _claimed
 from qdrant_backup.engine.opened import ArchiveSource, Opened, Openings, Wanted
 from qdrant_backup.errors import ContentUnreadable, InsufficientSpace, IntegrityFailed, NotWritable, QdrantBackupError
@@ -186,6 +188,54 @@ def test_a_copy_that_was_spoiled_is_made_anew(archive: Archive, openings: Openin
     assert archive.read == 2
 
 
+def test_what_the_log_had_to_add_is_added_once(archive: Archive, openings: Openings, tmp_path: Path):
+    with openings.served(archive.wanted, api_key=KEY):
+        copy = tmp_path / "cache" / archive.source.key
+        acknowledged = json.loads((copy / "collection/0/wal/first-index").read_bytes())
+
+    assert b"first-index" not in archive.data
+    assert acknowledged["ack_index"] > 0
+
+
+def test_a_copy_of_an_earlier_boot_is_unpacked_again(
+    archive: Archive, openings: Openings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr(cache_module, "_BOOT", boot)
+    read: list[int] = []
+    for name in ("first", "first", "second"):
+        boot.write_text(f"{name}\n")
+        with openings.served(archive.wanted, api_key=KEY) as opened:
+            assert count(opened) == POINTS
+        read.append(archive.read)
+
+    assert read == [1, 1, 2]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads from Linux what a descriptor is")
+def test_where_boots_have_no_name_a_copy_is_fsynced_and_kept(
+    archive: Archive, openings: Openings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    synced: set[str] = set()
+    monkeypatch.setattr(cache_module, "_BOOT", tmp_path / "absent")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+    for _ in range(2):
+        with openings.served(archive.wanted, api_key=KEY) as opened:
+            assert count(opened) == POINTS
+
+    assert archive.read == 1
+    assert {"facts.json", "segment.json"} <= {Path(name).name for name in synced}
+
+
+def test_facts_that_make_no_sense_are_no_copy(archive: Archive, openings: Openings, tmp_path: Path):
+    for _ in range(2):
+        with openings.served(archive.wanted, api_key=KEY) as opened:
+            assert count(opened) == POINTS
+        (tmp_path / "cache" / archive.source.key / "facts.json").write_bytes(b"")
+
+    assert archive.read == 2
+
+
 def test_what_was_used_longest_ago_makes_room(backup: OriginalBackup, tmp_path: Path):
     first, second = Archive.of(backup), Archive.of(backup, "conventions")
     third = Archive.of(backup, "jira-data")
@@ -221,6 +271,19 @@ def test_a_copy_in_use_is_not_removed(backup: OriginalBackup, tmp_path: Path):
         with pytest.raises(InsufficientSpace), openings.served(second.wanted, api_key=KEY):
             pass
         assert count(opened) == POINTS
+
+
+def test_what_a_running_server_keeps_beside_its_copy_is_not_removed(backup: OriginalBackup, tmp_path: Path):
+    first, second = Archive.of(backup), Archive.of(backup, "conventions")
+    root = tmp_path / "cache"
+    with Openings(root).served(first.wanted, api_key=KEY):
+        [kept] = [path for path in copies(root) if path.name != first.source.key]
+        os.utime(kept, (1, 1))
+        with pytest.raises(InsufficientSpace), Openings(root, most_bytes=1).served(second.wanted, api_key=KEY):
+            pass
+
+        assert kept.is_dir()
+        assert {path.stem for path in root.glob("*.lock")} == {first.source.key, second.source.key}
 
 
 def test_a_taken_port_is_said(archive: Archive, openings: Openings):
@@ -298,6 +361,16 @@ def test_the_child_has_bounds_on_its_memory_and_its_files(archive: Archive, open
     assert 0 < int(soft["Max address space"]) < 1 << 40
     assert 0 < int(soft["Max file size"]) < 1 << 36
     assert soft["Max core file size"] == "0"
+
+
+@pytest.mark.skipif(
+    platform.machine() not in {"x86_64", "aarch64"} or sys.platform != "linux", reason="see unsynced.py"
+)
+def test_the_child_waits_for_no_disk(archive: Archive, openings: Openings):
+    with openings.served(archive.wanted, api_key=KEY) as opened:
+        status = Path(f"/proc/{opened.pid}/status").read_text()
+
+    assert "\nSeccomp:\t2\n" in status
 
 
 def test_a_server_that_is_not_open_in_time_is_ended(backup: OriginalBackup, tmp_path: Path):

@@ -5,7 +5,8 @@ ROOT/<key>.2/          another copy: the engine writes into what it opens, so ea
 ROOT/<key>.new/        one that is being unpacked
 ROOT/<key>.lock        held by whoever uses, makes or removes that copy; ends with its process
 
-The backup that an archive came from is only read. Nothing here is fsynced: whatever is lost can be unpacked again.
+The backup that an archive came from is only read. Nothing here is fsynced where the system names its boots: after a power
+cut a file may be there without what was written into it, so a copy that an earlier boot unpacked is unpacked again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from qdrant_backup.engine.opening import shard_directories, unpack_archive
+from qdrant_backup.engine.scratch import is_private
 from qdrant_backup.errors import InsufficientSpace, IntegrityFailed, NotWritable
 from qdrant_backup.model import human_size
 
@@ -43,6 +45,7 @@ __all__ = ["ArchiveSource", "Cache", "Entry", "Facts", "Place"]
 _LOCK = ".lock"
 _NEW = ".new"
 _FACTS = "facts.json"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _SPARE_BYTES = 64 << 20
 _BLOCK = 512
 
@@ -76,6 +79,7 @@ class Facts(msgspec.Struct, frozen=True):
         config: the collection's configuration as its archive has it.
         schema: payload field to its index's kind or parameters, likewise.
         keyed: whether the collection spreads its points over shards by keys of the user's.
+        boot: under which boot of the system it was unpacked; empty where the system names none, and it was fsynced.
     """
 
     archive_bytes: int
@@ -84,6 +88,7 @@ class Facts(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     schema: dict[str, Any]
     keyed: bool
+    boot: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +197,22 @@ def _checked(source: ArchiveSource, progress: Progress) -> Iterator[bytes]:
         )
 
 
-def _facts(report: ArchiveReport, directory: Path) -> Facts:
+def _this_boot() -> str:
+    """The name of the system's present boot, that no other has (random(4)); empty where the system gives none."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _fsync_files(directory: Path) -> None:
+    for parent, _, files in os.walk(directory):
+        for name in files:
+            with Path(parent, name).open("r+b") as file:
+                os.fsync(file.fileno())
+
+
+def _facts(report: ArchiveReport, directory: Path, boot: str) -> Facts:
     if report.config is None:
         raise IntegrityFailed("The snapshot is damaged", why="it has no config.json, so it is no collection's")
     config: dict[str, Any] = {key: value for key, value in report.config.items() if key != "uuid"}
@@ -203,6 +223,7 @@ def _facts(report: ArchiveReport, directory: Path) -> Facts:
         config,
         dict(report.payload_schema or {}),
         bool(report.shard_keys),
+        boot,
     )
 
 
@@ -240,14 +261,12 @@ class Cache:
         """
         path = place.path
         try:
-            fresh = not (path / _FACTS).is_file()
-            if fresh:
-                self._make(path, place.source, progress)
+            kept = self._kept(path)
+            facts = kept or self._made(path, place.source, progress)
             os.utime(path)
-            facts = msgspec.json.decode((path / _FACTS).read_bytes(), type=Facts)
         except OSError as error:
             raise self._unusable(error) from error
-        return Entry(path, facts, fresh)
+        return Entry(path, facts, fresh=kept is None)
 
     def discard(self, place: Place) -> None:
         """Remove a copy that is of no use."""
@@ -274,7 +293,15 @@ class Cache:
             advice="Name another directory with QDRANT_BACKUP_CACHE_DIR.",
         )
 
-    def _make(self, path: Path, source: ArchiveSource, progress: Progress) -> None:
+    def _kept(self, path: Path) -> Facts | None:
+        """What the copy there is; None where there is none, or one of which a power cut may have taken something."""
+        try:
+            facts = msgspec.json.decode((path / _FACTS).read_bytes(), type=Facts)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+        return facts if facts.boot == _this_boot() else None
+
+    def _made(self, path: Path, source: ArchiveSource, progress: Progress) -> Facts:
         new = path.with_name(path.name + _NEW)
         for left in (path, new):
             shutil.rmtree(left, ignore_errors=True)
@@ -288,15 +315,20 @@ class Cache:
                 report = unpack_archive(_checked(source, progress), collection)
             finally:
                 progress.end()
-            (new / _FACTS).write_bytes(msgspec.json.encode(_facts(report, collection)))
+            facts = _facts(report, collection, _this_boot())
+            (new / _FACTS).write_bytes(msgspec.json.encode(facts))
+            if not facts.boot:
+                _fsync_files(new)
             new.rename(path)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
+        return facts
 
     def _make_room(self, source: ArchiveSource, own: str) -> None:
         """Remove the copies that were used longest ago, until there is room for one more."""
-        sizes = {path: _stored_bytes(path) for path in self.root.iterdir() if path.is_dir() and path.name != own}
+        others = [path for path in self.root.iterdir() if path.is_dir() and path.name != own and not is_private(path)]
+        sizes = {path: _stored_bytes(path) for path in others}
         total = sum(sizes.values())
         for path in sorted(sizes, key=lambda path: path.stat().st_mtime):
             if path.name.endswith(_NEW) or self._lacks(source, total):

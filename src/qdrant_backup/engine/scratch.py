@@ -22,7 +22,7 @@ try:
 except ImportError:  # Windows: nobody can tell there whether an owner lives, so what it left stays.
     fcntl = None
 
-__all__ = ["clear", "not_made", "private_directory"]
+__all__ = ["clear", "is_private", "not_made", "private_directory"]
 
 _PREFIX = "qdrant-backup-open-"
 _UNKNOWN = -1
@@ -37,6 +37,11 @@ def not_made(what: str, error: OSError) -> QdrantBackupError:
         error: the system's reason.
     """
     return (InsufficientSpace if error.errno in _NO_SPACE else NotWritable)(what, why=str(error))
+
+
+def is_private(directory: Path) -> bool:
+    """Whether it is one of these directories, which nobody but its owner and a sweep may remove."""
+    return directory.name.startswith(_PREFIX)
 
 
 def _claim(directory: Path) -> int:

@@ -1,8 +1,8 @@
-"""Spares a process the waiting for the disk: it throws away whatever it writes.
+"""Spares a process the waiting for the disk: what it writes can be unpacked again.
 
 The engine makes its files durable while it opens them, which for a snapshot that was just unpacked means to write all of
-it to the disk and wait. In a child that deletes these files a moment later that is wasted, and it is a third of the time
-that a digest takes. So the kernel is asked to answer `fsync` and its kin with success and do nothing, by a filter on
+it to the disk and wait. In a child whose files are deleted a moment later, or forgotten with the system's next boot, that
+is wasted, and it is a third of the time that a digest takes. So the kernel is asked to answer `fsync` and its kin with success and do nothing, by a filter on
 system calls that this process and its children can never take off again. Linux only, on the processors named here;
 elsewhere everything stays as it is, and takes longer.
 """

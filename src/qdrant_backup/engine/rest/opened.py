@@ -23,6 +23,7 @@ from qdrant_backup.engine.rest.schema import schema_entry
 from qdrant_backup.engine.rest.serve import listening_on, serve_app
 from qdrant_backup.engine.rest.shards import Shard
 from qdrant_backup.engine.rest.storage import Storage
+from qdrant_backup.engine.unsynced import spare_disk_waits
 from qdrant_backup.engine.verdict import failed_from
 from qdrant_backup.engine.wire import Failed, ServeJob, Serving, ServingAnswer
 from qdrant_backup.errors import ContentUnreadable, IntegrityFailed
@@ -50,6 +51,8 @@ def _settle() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # The cache takes nothing for granted that another boot of the system unpacked (`cache.py`).
+    spare_disk_waits()
 
 
 def _bound(kind: int, wanted: int) -> None:
