@@ -11,13 +11,12 @@ cut a file may be there without what was written into it, so a copy that an earl
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
-import hashlib
 import itertools
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +25,11 @@ import msgspec
 from qdrant_backup.engine.opening import shard_directories, unpack_archive
 from qdrant_backup.engine.scratch import is_private
 from qdrant_backup.errors import InsufficientSpace, IntegrityFailed, NotWritable
+from qdrant_backup.hashing import HashBeside
 from qdrant_backup.model import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Future
 
     from qdrant_backup.archive.report import ArchiveReport
     from qdrant_backup.model import Progress
@@ -175,26 +174,20 @@ def _stored_bytes(directory: Path) -> int:
 
 def _checked(source: ArchiveSource, progress: Progress) -> Iterator[bytes]:
     """The archive's bytes; raises IntegrityFailed at their end when they are not what they must be."""
-    hasher = hashlib.sha256()
     size_bytes = 0
-    # A block is hashed while it is unpacked, which takes about as long; neither holds the interpreter.
-    with ThreadPoolExecutor(1) as hashing:
-        hashed: Future[None] | None = None
+    with contextlib.closing(HashBeside()) as hasher:
         for block in source.blocks():
-            if hashed is not None:
-                hashed.result()
-            hashed = hashing.submit(hasher.update, block)
+            hasher.update(block)
             size_bytes += len(block)
             progress.advance(len(block))
             yield block
+        sha256 = hasher.checksum()
     if size_bytes != source.size_bytes:
         raise IntegrityFailed(
             f"{source.name} is damaged", why=f"it has {size_bytes} bytes and must have {source.size_bytes}"
         )
-    if source.sha256 and hasher.hexdigest() != source.sha256:
-        raise IntegrityFailed(
-            f"{source.name} is damaged", why=f"its SHA-256 is {hasher.hexdigest()} and must be {source.sha256}"
-        )
+    if source.sha256 and sha256 != source.sha256:
+        raise IntegrityFailed(f"{source.name} is damaged", why=f"its SHA-256 is {sha256} and must be {source.sha256}")
 
 
 def _this_boot() -> str:

@@ -124,7 +124,12 @@ class _Child:
         return stream
 
     def answer(self, deadline_s: float) -> ServingAnswer | None:
-        """What it says first; None when it died without a word. `TimeoutError` when nothing came in time."""
+        """What it says first; None when it died without a word.
+
+        Raises:
+            TimeoutError: nothing came in time.
+            NotWritable: no thread can be started that would notice that.
+        """
         late = threading.Event()
 
         def give_up() -> None:
@@ -132,7 +137,13 @@ class _Child:
             self._process.kill()
 
         timer = threading.Timer(deadline_s, give_up)
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError as error:
+            raise NotWritable(
+                "The engine's child process cannot be watched",
+                why=f"{error}: a limit on memory or on processes is reached",
+            ) from error
         try:
             line = self._line()
         finally:

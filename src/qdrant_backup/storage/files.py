@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from qdrant_backup.errors import InsufficientSpace, NotWritable, QdrantBackupError
-from qdrant_backup.storage.hashing import HashBeside
+from qdrant_backup.hashing import HashBeside
 from qdrant_backup.storage.reading import read_blocks, reason_of
 
 if TYPE_CHECKING:

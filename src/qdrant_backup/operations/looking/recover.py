@@ -237,7 +237,7 @@ class Recovery:
         self, source: CollectionName, target: CollectionName, picks: Iterator[_Pick]
     ) -> Iterator[list[tuple[Mend | None, Fate]]]:
         names = self._side.digest(source).summary.vector_names
-        for old, live in one_ahead(self._looked_up(source, target, picks)):
+        for old, live in one_ahead(self._looked_up(source, target, picks), "look at the chosen points"):
             yield [self._fate(target, point, record, names, live.get(point.id)) for point, record in old]
 
     def _looked_up(

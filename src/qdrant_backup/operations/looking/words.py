@@ -148,7 +148,7 @@ def _build(server: Server, collection: OpenedCollection, path: Path, progress: P
             base.executescript(_TABLES)
             number = 0
             # Reading and indexing take about as long.
-            for page in one_ahead(server.scroll(collection.name, limit=_PAGE_POINTS)):
+            for page in one_ahead(server.scroll(collection.name, limit=_PAGE_POINTS), "reading of points"):
                 rows = [(number + at, point) for at, point in enumerate(page)]
                 base.executemany("INSERT INTO points VALUES (?, ?)", [(at, json.dumps(one["id"])) for at, one in rows])
                 texts = [(at, "\n".join(texts_of(one.get("payload")))) for at, one in rows]

@@ -7,13 +7,15 @@ Doing the same twice does nothing the second time, so a run that was killed is r
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter, deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
 from qdrant_backup.errors import IntegrityFailed
 from qdrant_backup.model import CollectionName
 from qdrant_backup.operations.ahead import one_ahead
+from qdrant_backup.operations.aside import aside
 from qdrant_backup.operations.mending.points import content_of_point
 
 if TYPE_CHECKING:
@@ -86,17 +88,21 @@ def write(server: Server, mends: Iterable[Mend]) -> Done:
     Raises:
         IntegrityFailed: what was written reads back as something else.
         ConnectionFailed, AccessDenied, ServerRefused: the server's answer; some batches may be written.
+        OperationFailed: no thread can be started.
     """
-    with ThreadPoolExecutor(_WRITERS) as writing:
-        return _written(server, mends, writing)
+    running: deque[Future[None]] = deque()
+    try:
+        return _written(server, mends, running)
+    finally:
+        # After a failure everything is put back, and what still comes would overwrite that.
+        wait(running)
 
 
-def _written(server: Server, mends: Iterable[Mend], writing: ThreadPoolExecutor) -> Done:
+def _written(server: Server, mends: Iterable[Mend], running: deque[Future[None]]) -> Done:
     """As `write`; while a batch is written, the one before it is read back, and the next one looked at."""
     written: Counter[str] = Counter()
     kept: list[tuple[str, int | str]] = []
-    running: deque[Future[None]] = deque()
-    for batch, live in one_ahead(_looked_at(server, mends)):
+    for batch, live in one_ahead(_looked_at(server, mends), "look at the points to write"):
         name = batch[0].collection
         pending: dict[int | str, PointState] = {}
         for mend in batch:
@@ -107,9 +113,11 @@ def _written(server: Server, mends: Iterable[Mend], writing: ThreadPoolExecutor)
                 pending[mend.id] = mend.wanted
             else:
                 kept.append((name, mend.id))
+        if not pending:
+            continue
         if len(running) == _WRITERS:
             running.popleft().result()
-        running.append(writing.submit(_upsert, server, name, pending))
+        running.append(aside(functools.partial(_upsert, server, name, pending), f"writing of points to {name}"))
         written[name] += len(pending)
     for last in running:
         last.result()
@@ -118,8 +126,6 @@ def _written(server: Server, mends: Iterable[Mend], writing: ThreadPoolExecutor)
 
 def _upsert(server: Server, name: str, states: Mapping[int | str, PointState]) -> None:
     """Write points, by their ids, and read them back."""
-    if not states:
-        return
     server.upsert(CollectionName(name), [state.point for state in states.values()])
     found = _contents(server, name, list(states))
     for point_id, state in states.items():
@@ -170,7 +176,8 @@ def take_back(server: Server, mends: Iterable[Mend], *, force: bool = False) -> 
                 doomed.append(mend.id)
             else:
                 earlier[mend.id] = mend.before
-        _upsert(server, name, earlier)
+        if earlier:
+            _upsert(server, name, earlier)
         if doomed:
             server.delete_points(CollectionName(name), doomed)
         done[name] += len(earlier) + len(doomed)

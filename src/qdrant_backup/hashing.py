@@ -1,4 +1,4 @@
-"""SHA-256 of what is written, computed beside the writing: a second thread hashes a block while the disk takes it."""
+"""SHA-256 of what passes, computed beside the work on it: a second thread hashes a block while it is written or unpacked."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from qdrant_backup.hashing import HashBeside
 from qdrant_backup.storage.files import DurableFile
-from qdrant_backup.storage.hashing import HashBeside
 
 if TYPE_CHECKING:
     from pathlib import Path
