@@ -291,3 +291,14 @@ class Interrupted(KeyboardInterrupt):
     def exit_code(self) -> int:
         """What shells expect of a process that a signal ended."""
         return 128 + self.signal_number
+
+
+def interruption_behind(error: RuntimeError) -> Interrupted | None:
+    """The signal whose place an error took, if one did.
+
+    A signal may come between two lines of the locks that Python's library has written in Python
+    (`threading.Condition.wait`, behind every future and every start of a thread). Leaving the lock fails then, "release
+    unlocked lock", and that error goes on instead of the signal's.
+    """
+    hidden = error.__context__
+    return hidden if isinstance(hidden, Interrupted) and "lock" in str(error) else None

@@ -7,6 +7,7 @@ import queue
 import threading
 
 from qdrant_backup.model import Checksum
+from qdrant_backup.threads import start
 
 __all__ = ["HashBeside"]
 
@@ -40,8 +41,8 @@ class HashBeside:
         if self._thread is None:
             thread = threading.Thread(target=self._take, name="sha256", daemon=True)
             try:
-                thread.start()
-            except RuntimeError:
+                start(thread)
+            except OSError:
                 return False
             self._thread = thread
         return True

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from qdrant_backup.cli import exits
 from qdrant_backup.engine.engine import Engine
 from qdrant_backup.engine.opened import ArchiveSource, Openings, Wanted
-from qdrant_backup.errors import NotWritable, OperationFailed
+from qdrant_backup.errors import Interrupted, NotWritable, OperationFailed
+from qdrant_backup.hashing import HashBeside
 from qdrant_backup.operations.ahead import one_ahead
 from qdrant_backup.operations.aside import aside
 from support.original_backup import unpack_original_backup
@@ -18,6 +23,14 @@ from support.original_backup import unpack_original_backup
 
 def refuse(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def interrupt(_: threading.Thread) -> None:
+    """What a signal makes of `threading.Condition.wait` when it comes right behind `_release_save()`."""
+    lock = threading.Lock()
+    with lock:
+        lock.release()
+        raise Interrupted(signal.SIGHUP)
 
 
 def test_a_limit_on_threads_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +87,25 @@ def test_no_backup_is_opened_without_threads(monkeypatch: pytest.MonkeyPatch, tm
         Openings(tmp_path / "cache").served([Wanted("code-patterns", source)], api_key=None),
     ):
         pytest.fail("it was opened")
+
+
+def test_a_signal_is_not_lost_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(threading.Thread, "start", interrupt)
+    with pytest.raises(Interrupted):
+        aside(lambda: 1, "digest of docs")
+    with pytest.raises(Interrupted), Engine(scratch=tmp_path / "scratch").open_digest(tmp_path / "digest"):
+        pytest.fail("it started")
+    with contextlib.closing(HashBeside()) as hashed, pytest.raises(Interrupted):
+        hashed.update(bytes(1 << 20))
+
+
+def test_a_signal_that_a_lock_has_hidden_ends_the_program_as_a_signal_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = exits.run(click.Command("wait", callback=lambda: interrupt(threading.current_thread())), [], tmp_path)
+
+    assert code == 128 + signal.SIGHUP
+    assert "Interrupted" in capsys.readouterr().err
 
 
 def test_the_engine_does_not_start_without_its_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

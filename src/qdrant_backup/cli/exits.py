@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from qdrant_backup.errors import InternalError, Interrupted, OperationFailed, QdrantBackupError, UsageError
+from qdrant_backup.errors import (
+    InternalError,
+    Interrupted,
+    OperationFailed,
+    QdrantBackupError,
+    UsageError,
+    interruption_behind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -88,13 +95,14 @@ def run(cli: click.Command, words: Sequence[str], repository: Path) -> int:
             code = _run(cli, words, invocation)
         return code or _unless_lost(lost, invocation)
     except Interrupted as stop:
-        console.error("Interrupted", advice="What was begun has been cleaned up; run the command again.")
-        return stop.exit_code
+        return _interrupted(console, stop)
     except QdrantBackupError as error:
         code = code_of(error, invocation.verb)
         _report(console, error, code, as_json=invocation.json)
         return code
     except Exception as error:  # noqa: BLE001 - the last stop: whatever was not foreseen is a bug, and is reported as one
+        if isinstance(error, RuntimeError) and (stop := interruption_behind(error)):
+            return _interrupted(console, stop)
         import traceback
 
         bug = InternalError(
@@ -105,6 +113,11 @@ def run(cli: click.Command, words: Sequence[str], repository: Path) -> int:
         return bug.codes.others
     finally:
         _let_go(sys.stderr)
+
+
+def _interrupted(console: Any, stop: Interrupted) -> int:
+    console.error("Interrupted", advice="What was begun has been cleaned up; run the command again.")
+    return stop.exit_code
 
 
 def _unless_lost(lost: list[str], invocation: Invocation) -> int:

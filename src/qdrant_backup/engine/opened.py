@@ -30,6 +30,7 @@ from qdrant_backup.engine.verdict import error_from, error_of_death
 from qdrant_backup.engine.wire import Failed, Limits, Served, ServeJob, Serving, ServingAnswer
 from qdrant_backup.errors import ContentUnreadable, IntegrityFailed, InternalError, NotWritable, QdrantBackupError
 from qdrant_backup.model import NO_PROGRESS
+from qdrant_backup.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -138,11 +139,10 @@ class _Child:
 
         timer = threading.Timer(deadline_s, give_up)
         try:
-            timer.start()
-        except RuntimeError as error:
+            start(timer)
+        except OSError as error:
             raise NotWritable(
-                "The engine's child process cannot be watched",
-                why=f"{error}: a limit on memory or on processes is reached",
+                "The engine's child process cannot be watched", why=error.strerror or str(error)
             ) from error
         try:
             line = self._line()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import errno
 import importlib.util
 import os
 import subprocess
@@ -17,6 +16,7 @@ import msgspec
 
 from qdrant_backup.engine.forked import CAN_FORK, Forked, fork
 from qdrant_backup.engine.wire import LARGEST_FRAME_BYTES, Alive, Answer, Done, Failed, Job, frame_head
+from qdrant_backup.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,11 +94,11 @@ class Child:
         ]
         try:
             for thread in self._threads:
-                thread.start()
-        except RuntimeError as error:
+                start(thread)
+        except BaseException:
             self._threads = [thread for thread in self._threads if thread.ident]
             self.close()
-            raise OSError(errno.EAGAIN, f"{error}: a limit on memory or on processes is reached") from error
+            raise
 
     @property
     def pid(self) -> int:

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from qdrant_backup.errors import InternalError, OperationFailed, QdrantBackupError
+from qdrant_backup.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +39,11 @@ def aside(work: Callable[[], Result], name: str) -> Future[Result]:
                 future.set_exception(InternalError(f"{name} ended with an error that was not foreseen"))
 
     try:
-        threading.Thread(target=run, name=name, daemon=True).start()
-    except RuntimeError as error:
+        start(threading.Thread(target=run, name=name, daemon=True))
+    except OSError as error:
         raise OperationFailed(
             f"No thread can be started for the {name}",
-            why=f"{error}: a limit on memory or on processes is reached",
+            why=error.strerror or str(error),
             advice="Raise the limit (`ulimit -v`, `ulimit -u`, or that of the container), then run the command again.",
         ) from error
     return future

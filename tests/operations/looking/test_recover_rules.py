@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -34,6 +35,7 @@ from qdrant_backup.operations.looking.recover_values import (
 )
 from qdrant_backup.operations.looking.search import Question
 from qdrant_backup.operations.looking.sides import Sides
+from qdrant_backup.operations.mending import carry_out
 from qdrant_backup.operations.mending.carry_out import BATCH_BYTES, batches
 from qdrant_backup.operations.mending.points import (
     content_of_record,
@@ -230,6 +232,29 @@ def test_what_is_being_written_when_a_recovery_fails_is_put_back_too(lab: Lab, m
 
     assert written.is_set()
     assert lab.content(NAME) == before
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_recovery_that_ends_by_an_error_of_ours_is_put_back_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.make(NAME, points_of(12))
+    lab.back_up()
+    drop(lab, 1, 3, 5, 7)
+    before = lab.content(NAME)
+    begin, begun = carry_out.aside, itertools.count()
+
+    def aside(work: Any, name: str) -> Any:
+        if next(begun) == 1:
+            raise RuntimeError("release unlocked lock")
+        return begin(work, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(carry_out, "aside", aside)
+        with pytest.raises(RuntimeError, match="unlocked"):
+            recover(lab, deleted=True)
+
+    assert next(begun) == 2
+    assert lab.content(NAME) == before
+    assert lab.journal() is None
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -16,6 +16,7 @@ from qdrant_backup.errors import OperationFailed, QdrantBackupError, UsageError
 from qdrant_backup.qdrant.calls import Call
 from qdrant_backup.qdrant.http import Http, Patience
 from qdrant_backup.qdrant.target import Target
+from qdrant_backup.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,14 +105,16 @@ def _answered(running: subprocess.Popen[bytes], text: str, name: str, longest_s:
         threading.Thread(target=_overheard, args=(running, complaints.append), daemon=True),
     ]
     timer = threading.Timer(longest_s, give_up)
-    timer.start()
-    for thread in threads:
-        thread.start()
     try:
+        for thread in (timer, *threads):
+            start(thread)
         out = running.stdout.read(MOST_BYTES + 1) if running.stdout else b""
         if len(out) > MOST_BYTES:
             running.kill()
         code = running.wait()
+    except OSError as error:
+        running.kill()
+        raise OperationFailed(f"{name} cannot be talked to", why=error.strerror or str(error)) from error
     except BaseException:
         running.kill()
         raise

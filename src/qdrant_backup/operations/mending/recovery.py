@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from qdrant_backup.errors import CollectionFailed, Interrupted, QdrantBackupError, RefusedForSafety
+from qdrant_backup.errors import CollectionFailed, QdrantBackupError, RefusedForSafety
 from qdrant_backup.operations.events import Warned
 from qdrant_backup.operations.mending.carry_out import Done, changed_since, take_back, write
 from qdrant_backup.storage.journal import JournalFile, TargetState
@@ -38,7 +38,7 @@ def _or_put_back(ports: Ports, journal: Journal) -> Generator[None, None, None]:
     """When the block fails, everything it wrote is taken back before the error goes on."""
     try:
         yield
-    except (QdrantBackupError, Interrupted) as failure:
+    except BaseException as failure:
         try:
             put_back_unfinished(ports, journal)
         except QdrantBackupError as error:
