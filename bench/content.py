@@ -115,7 +115,8 @@ def content(scratch: Path) -> Iterator[Row]:
         times = [seconds(lambda path=archive, target=target: engine.digest_file(path, target)) for target in targets]
         yield Row(f"digest of {POINTS:,} points of {DIMENSIONS} dimensions, {when}", min(times), budget=DIGEST_S)
 
-    data = next(iter(taken.values())).read_bytes()
+    *_, rested = taken.values()
+    data = rested.read_bytes()
     chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)]
 
     def walk() -> None:

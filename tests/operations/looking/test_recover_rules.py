@@ -205,13 +205,18 @@ def test_a_recovery_that_fails_half_way_puts_everything_back(lab: Lab, monkeypat
     assert not list(lab.root.glob(".undo/*"))
 
 
-@pytest.mark.usefixtures("small_batches")
-@pytest.mark.fault("Q09")
-def test_what_is_being_written_when_a_recovery_fails_is_put_back_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def after_a_loss(lab: Lab) -> Any:
+    """What the server holds once four of twelve points are gone that a backup has."""
     lab.make(NAME, points_of(12))
     lab.back_up()
     drop(lab, 1, 3, 5, 7)
-    before = lab.content(NAME)
+    return lab.content(NAME)
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.fault("Q09")
+def test_what_is_being_written_when_a_recovery_fails_is_put_back_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = after_a_loss(lab)
     real, begun, failing, written = lab.server.upsert, threading.Event(), threading.Event(), threading.Event()
 
     def upsert(name: Any, points: Any) -> None:
@@ -236,10 +241,7 @@ def test_what_is_being_written_when_a_recovery_fails_is_put_back_too(lab: Lab, m
 
 @pytest.mark.usefixtures("small_batches")
 def test_a_recovery_that_ends_by_an_error_of_ours_is_put_back_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    lab.make(NAME, points_of(12))
-    lab.back_up()
-    drop(lab, 1, 3, 5, 7)
-    before = lab.content(NAME)
+    before = after_a_loss(lab)
     begin, begun = carry_out.aside, itertools.count()
 
     def aside(work: Any, name: str) -> Any:
