@@ -212,7 +212,7 @@ def begun(line: CommandLine) -> bool:
     """Whether an upload is written down: from then on something may be on the server."""
     for path in line.backups.glob(".drills/*.json"):
         try:
-            journal = json.loads(path.read_text())["journal"]
+            journal = json.loads(path.read_text())["document"]
         except (OSError, ValueError):  # Replaced or removed while it was read.
             continue
         if any(target["steps"] for target in journal["targets"]):

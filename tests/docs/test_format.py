@@ -92,6 +92,7 @@ def test_the_formats_are_the_ones_described():
         "Keys of the manifest": manifest.FORMAT,
         "Keys of the catalogue": catalogue.CATALOGUE_FORMAT,
         "Keys of the golden queries": golden.GOLDEN_FORMAT,
+        "Keys of an intent": intents.INTENT_FORMAT,
         "Keys of a journal": journal_model.JOURNAL_FORMAT,
     }.items():
         assert f"| `format` | {number} |" in section(heading)

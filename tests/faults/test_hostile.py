@@ -289,7 +289,7 @@ BOMB_CASES = [
         (5,),
         says=("journal",),
         world=restore_world,
-        damage=_in_place(".restore-journal.json", b'{"journal":[' + b"[]," * 20_000_000),
+        damage=_in_place(".restore-journal.json", b'{"sha256":"","document":[' + b"[]," * 20_000_000),
         quick=False,
     ),
 ]  # fmt: skip

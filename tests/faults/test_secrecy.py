@@ -249,10 +249,10 @@ FAILURES: dict[str, Callable[[Scene, Relay], dict[str, str]]] = {
     "a settings file that is none": _settings_file(f"api_key = {CANARY}\n"),
     "a setting of no meaning": _settings_file("port = []\n"),
     "a damaged catalogue": lambda scene, relay: (
-        ((scene.line.backups / ".catalogue.json").write_text('{"entries":') and {}) or {}
+        ((scene.line.backups / ".catalogue.json").write_text('{"document":') and {}) or {}
     ),
     "a damaged journal": lambda scene, relay: (
-        ((scene.line.backups / ".restore-journal.json").write_text('{"journal":') and {}) or {}
+        ((scene.line.backups / ".restore-journal.json").write_text('{"document":') and {}) or {}
     ),
 }
 

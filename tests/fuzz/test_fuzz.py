@@ -137,9 +137,9 @@ def test_a_sealed_journal_with_any_value_anywhere_ends_in_its_own_errors(
 ) -> None:
     import hashlib
 
-    body = json.dumps(_with(json.loads(seed)["journal"], path, value))
-    sealed = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "journal": 0})
-    journal_file(sealed.replace('"journal": 0', f'"journal": {body}').encode())
+    body = json.dumps(_with(json.loads(seed)["document"], path, value))
+    sealed = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "document": 0})
+    journal_file(sealed.replace('"document": 0', f'"document": {body}').encode())
 
 
 @EACH
@@ -162,7 +162,7 @@ BOMBS = {
     "manifest": b'{"a":' + b"[" * 500_000,
     "digest": b"QDIGEST1\xff\xff\x0f\x00" + b'{"later":' + b"[" * (1 << 20),
     "digests": b"\0\0\0\0QDIGEST1\xff\xff\xff\xff" + b"\0" * 500_000,
-    "journal": b'{"sha256":"","journal":' + b"[" * 500_000,
+    "journal": b'{"sha256":"","document":' + b"[" * 500_000,
 }
 
 

@@ -51,7 +51,7 @@ def test_a_damaged_file_is_called_damaged(tmp_path: Path, text: str):
 
 
 def test_a_newer_file_is_called_newer(tmp_path: Path):
-    (tmp_path / ".golden.json").write_text('{"format": 2, "queries": "another thing"}')
+    (tmp_path / ".golden.json").write_text('{"sha256": "?", "document": {"format": 2, "queries": "new"}}')
 
     with pytest.raises(Incompatible):
         GoldenFile(tmp_path).read()

@@ -156,7 +156,7 @@ def test_a_journal_that_is_a_link_is_damaged_even_when_it_leads_nowhere(tmp_path
 
 
 def test_a_journal_of_a_newer_version_is_named_as_such(tmp_path: Path, clock: Clock) -> None:
-    (tmp_path / ".restore-journal.json").write_bytes(b'{"sha256": "?", "journal": {"format": 2, "new": []}}')
+    (tmp_path / ".restore-journal.json").write_bytes(b'{"sha256": "?", "document": {"format": 2, "new": []}}')
     with pytest.raises(Incompatible, match="newer"):
         JournalFile(tmp_path, clock).read()
 

@@ -1,7 +1,13 @@
-"""Small JSON documents of a backup directory that carry their format's number: read whole, replaced whole."""
+"""Small JSON documents of a backup directory, with a checksum and their format's number: read whole, replaced whole.
+
+A file is `{"sha256": ..., "document": {...}}`; the checksum is that of the document's bytes as they stand in the file.
+Without it one flipped bit makes another document that reads just as well: a pin of another backup, a snapshot of the
+user's in place of ours.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -13,14 +19,54 @@ from qdrant_backup.storage.reading import read_small
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["read_document", "write_document"]
+__all__ = ["NewerFormat", "Unsound", "read_document", "seal", "unseal", "write_document"]
 
 _LARGEST_BYTES = 64 << 20
 _Document = TypeVar("_Document", bound=msgspec.Struct)
 
 
+class Unsound(ValueError):
+    """These bytes are not what was sealed; the text says why."""
+
+
+class NewerFormat(ValueError):
+    """The document has a format's number that is not known here."""
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    sha256: str
+    document: msgspec.Raw
+
+
 class _Format(msgspec.Struct, frozen=True):
     format: int = 0
+
+
+def seal(document: msgspec.Struct, *, readable: bool = False) -> bytes:
+    """The bytes of a file with this document; `readable` by people, or on one line."""
+    body = msgspec.json.encode(document)
+    if readable:
+        body = msgspec.json.format(body, indent=1)
+    return msgspec.json.encode(_Sealed(hashlib.sha256(body).hexdigest(), msgspec.Raw(body))) + b"\n"
+
+
+def unseal(data: bytes, type_: type[_Document], newest: int) -> _Document:
+    """The document in a file's bytes; `newest` is the highest format's number that is known here.
+
+    Raises:
+        Unsound: they are damaged.
+        NewerFormat: a newer version of this tool wrote them. Asked before the checksum, which that version may take
+            otherwise.
+    """
+    try:
+        sealed = msgspec.json.decode(data, type=_Sealed)
+        if msgspec.json.decode(sealed.document, type=_Format).format > newest:
+            raise NewerFormat("its format is not known here")
+        if hashlib.sha256(bytes(sealed.document)).hexdigest() != sealed.sha256:
+            raise Unsound("its checksum does not fit")
+        return msgspec.json.decode(sealed.document, type=type_)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Unsound(str(error)) from error
 
 
 def read_document(path: Path, type_: type[_Document], newest: int, *, damaged: str, advice: str) -> _Document:
@@ -40,16 +86,13 @@ def read_document(path: Path, type_: type[_Document], newest: int, *, damaged: s
     """
     if not path.is_symlink() and not path.exists():
         return type_()
-    data = read_small(path, _LARGEST_BYTES)
     try:
-        if msgspec.json.decode(data, type=_Format).format > newest:
-            raise Incompatible(
-                f"{path} was written by a newer qdrant-backup",
-                why="its format is not known here",
-                advice="Update qdrant-backup.",
-            )
-        return msgspec.json.decode(data, type=type_)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return unseal(read_small(path, _LARGEST_BYTES), type_, newest)
+    except NewerFormat as error:
+        raise Incompatible(
+            f"{path} was written by a newer qdrant-backup", why=str(error), advice="Update qdrant-backup."
+        ) from error
+    except Unsound as error:
         raise IntegrityFailed(damaged, why=str(error), advice=advice) from error
 
 
@@ -60,4 +103,4 @@ def write_document(path: Path, document: msgspec.Struct) -> None:
         NotWritable: it cannot be written; the old one stands.
         InsufficientSpace: no room; the old one stands.
     """
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    write_atomically(path, seal(document, readable=True))

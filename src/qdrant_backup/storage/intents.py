@@ -13,9 +13,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from qdrant_backup.errors import IntegrityFailed
+from qdrant_backup.errors import Incompatible, IntegrityFailed
 from qdrant_backup.layout import INTENTS
 from qdrant_backup.model import BackupId, CollectionName
+from qdrant_backup.storage.documents import NewerFormat, Unsound, seal, unseal
 from qdrant_backup.storage.files import fsync_directory, make_private_directory, remove_file, write_atomically
 from qdrant_backup.storage.reading import read_small, reading
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IntentFile", "IntentStore", "SnapshotIntent", "url_without_secrets"]
 
+INTENT_FORMAT = 1
 _SUFFIX = ".json"
 _LARGEST_BYTES = 16 << 20
 
@@ -53,6 +55,7 @@ class SnapshotIntent(msgspec.Struct, frozen=True, kw_only=True):
     shard_id: int | None = None
     snapshot: str = ""
     server_process_id: str = ""
+    format: int = INTENT_FORMAT
 
 
 class IntentFile(msgspec.Struct, frozen=True):
@@ -89,13 +92,13 @@ class IntentStore:
         if make_private_directory(self._directory):
             fsync_directory(self._directory.parent)
         file = IntentFile(secrets.token_hex(8) + _SUFFIX, clean)
-        write_atomically(self._directory / file.name, msgspec.json.encode(clean) + b"\n")
+        write_atomically(self._directory / file.name, seal(clean))
         return file
 
     def answered(self, file: IntentFile, snapshot: str) -> IntentFile:
         """The server named the snapshot it created: write the name down, so that no comparing of lists is needed."""
         named = IntentFile(file.name, msgspec.structs.replace(file.intent, snapshot=snapshot))
-        write_atomically(self._directory / file.name, msgspec.json.encode(named.intent) + b"\n")
+        write_atomically(self._directory / file.name, seal(named.intent))
         return named
 
     def forget(self, file: IntentFile) -> None:
@@ -108,6 +111,7 @@ class IntentStore:
 
         Raises:
             IntegrityFailed: one is damaged; its file is named, so that it can be looked at and removed.
+            Incompatible: a newer version of this tool wrote one.
         """
         if not self._directory.is_dir():
             return []
@@ -118,8 +122,14 @@ class IntentStore:
 
 def _read(path: Path) -> IntentFile:
     try:
-        return IntentFile(path.name, msgspec.json.decode(read_small(path, _LARGEST_BYTES), type=SnapshotIntent))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return IntentFile(path.name, unseal(read_small(path, _LARGEST_BYTES), SnapshotIntent, INTENT_FORMAT))
+    except NewerFormat as error:
+        raise Incompatible(
+            f"The note {path} was written by a newer qdrant-backup",
+            why="a backup of that version may have left a snapshot on the server",
+            advice="Update qdrant-backup, and run `qdrant-backup backup` with it.",
+        ) from error
+    except Unsound as error:
         raise IntegrityFailed(
             f"The note {path} is damaged",
             why=str(error),

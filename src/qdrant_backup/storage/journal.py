@@ -4,22 +4,23 @@ While a restore runs, `.restore-journal.json` in the backup directory names its 
 backup, and every target with its prior state. Each step is written down twice, both times durably: its intent before
 it is taken, its outcome after. So whoever finds the file after a kill knows what may be under way on the server.
 
-When the restore ends, the journal becomes a record, `.undo/<order>-<restore id>.json`, which `undo` works from. Records are ordered by the number in their name, given when the restore began: a clock that went back does not
-change which one is the last.
+When the restore ends, the journal becomes a record, `.undo/<order>-<restore id>.json`, which `undo` works from. Records
+are ordered by the number in their name, given when the restore began: a clock that went back does not change which one
+is the last.
 
-The file is `{"sha256": ..., "journal": {...}}`: the checksum is that of the journal's bytes as they stand. A damaged
-journal is never skipped, because behind it may stand a collection that is neither old nor new.
+The file carries a checksum (`documents.py`). A damaged journal is never skipped, because behind it may stand a
+collection that is neither old nor new.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from qdrant_backup.errors import Incompatible, IntegrityFailed, NotWritable, RefusedForSafety
 from qdrant_backup.layout import JOURNAL, UNDO
+from qdrant_backup.storage.documents import NewerFormat, Unsound, seal, unseal
 from qdrant_backup.storage.files import (
     fsync_directory,
     make_private_directory,
@@ -63,15 +64,6 @@ _ORDER_DIGITS = 6
 _LARGEST_BYTES = 256 << 20
 
 
-class _Sealed(msgspec.Struct, frozen=True):
-    sha256: str
-    journal: msgspec.Raw
-
-
-class _Format(msgspec.Struct, frozen=True):
-    format: int
-
-
 class RestoreRecord(NamedTuple):
     """A finished restore and the file that tells of it."""
 
@@ -81,8 +73,7 @@ class RestoreRecord(NamedTuple):
 
 def encode(journal: Journal) -> bytes:
     """The journal's file, checksum included."""
-    body = msgspec.json.encode(journal)
-    return msgspec.json.encode(_Sealed(hashlib.sha256(body).hexdigest(), msgspec.Raw(body))) + b"\n"
+    return seal(journal)
 
 
 def decode(data: bytes, path: Path) -> Journal:
@@ -93,17 +84,14 @@ def decode(data: bytes, path: Path) -> Journal:
         Incompatible: a newer version of this tool wrote it.
     """
     try:
-        sealed = msgspec.json.decode(data, type=_Sealed)
-        if msgspec.json.decode(sealed.journal, type=_Format).format > JOURNAL_FORMAT:
-            raise Incompatible(
-                f"{path} was written by a newer qdrant-backup",
-                why="a restore of that version is recorded in it",
-                advice="Update qdrant-backup, and run `qdrant-backup resume` or `undo` with it.",
-            )
-        if hashlib.sha256(bytes(sealed.journal)).hexdigest() != sealed.sha256:
-            raise _damaged(path, "its checksum does not fit")
-        return msgspec.json.decode(sealed.journal, type=Journal)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return unseal(data, Journal, JOURNAL_FORMAT)
+    except NewerFormat as error:
+        raise Incompatible(
+            f"{path} was written by a newer qdrant-backup",
+            why="a restore of that version is recorded in it",
+            advice="Update qdrant-backup, and run `qdrant-backup resume` or `undo` with it.",
+        ) from error
+    except Unsound as error:
         raise _damaged(path, str(error)) from error
 
 
