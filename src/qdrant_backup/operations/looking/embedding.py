@@ -109,27 +109,27 @@ def _answered(running: subprocess.Popen[bytes], text: str, name: str, longest_s:
         for thread in (timer, *threads):
             start(thread)
         out = running.stdout.read(MOST_BYTES + 1) if running.stdout else b""
-        if len(out) > MOST_BYTES:
-            running.kill()
-        code = running.wait()
+        if len(out) <= MOST_BYTES:
+            running.wait()
     except OSError as error:
-        running.kill()
         raise OperationFailed(f"{name} cannot be talked to", why=error.strerror or str(error)) from error
-    except BaseException:
-        running.kill()
-        raise
     finally:
         timer.cancel()
+        if running.poll() is None:
+            running.kill()
+            running.wait()
     for thread in threads:
         thread.join(1.0)
     if late.is_set():
         raise OperationFailed(f"{name} did not end", why=f"it was killed after {longest_s:.0f} seconds", advice=_ADVICE)
     if len(out) > MOST_BYTES:
         raise OperationFailed(f"{name} prints too much", why=f"more than {MOST_BYTES} bytes", advice=_ADVICE)
-    if code:
+    if running.returncode:
         said = b"".join(complaints).decode(errors="replace").strip()[-_LAST_WORDS:]
         raise OperationFailed(
-            f"{name} failed", why=f"it ended with code {code}{f': {said}' if said else ''}", advice=_ADVICE
+            f"{name} failed",
+            why=f"it ended with code {running.returncode}{f': {said}' if said else ''}",
+            advice=_ADVICE,
         )
     return out
 
