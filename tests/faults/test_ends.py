@@ -129,8 +129,8 @@ def kill_restores(server: RunningServer, directory: Path, seed: int, moments: in
 
 @needs_strace
 @pytest.mark.fault("P02")
-def test_a_restore_killed_at_five_moments(embedded_server: RunningServer, tmp_path: Path, fault_seed: int) -> None:
-    kill_restores(embedded_server, tmp_path / "scene", fault_seed, 5)
+def test_a_restore_killed_at_three_moments(embedded_server: RunningServer, tmp_path: Path, fault_seed: int) -> None:
+    kill_restores(embedded_server, tmp_path / "scene", fault_seed, 3)
 
 
 @needs_strace
