@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from qdrant_backup.cli.console import Console
     from qdrant_backup.operations.restore.outcome import RestoreReport
-    from qdrant_backup.operations.restore.planning import RestorePlan
+    from qdrant_backup.operations.restore.plan import RestorePlan
     from qdrant_backup.operations.restore.requests import RestoreRequest
 
 __all__ = ["restore", "resume", "undo"]
@@ -47,7 +47,7 @@ def restore(invocation: Any, **flags: Any) -> None:
 
     What is replaced is backed up first. If anything fails, everything is put back as it was.
     """
-    from qdrant_backup.operations.restore import planning, run
+    from qdrant_backup.operations.restore import plan, run
 
     wiring = Wiring(invocation, flags)
     request = _request(flags)
@@ -58,10 +58,10 @@ def restore(invocation: Any, **flags: Any) -> None:
         if flags["dry_run"]:
             _, decided = run.prepare(request, ports)
             if as_json:
-                console.json(json.loads(planning.to_json(decided)))
+                console.json(json.loads(plan.to_json(decided)))
             else:
                 _show_plan(console, decided)
-            planning.refuse_blocked(decided)
+            plan.refuse_blocked(decided)
             return
         report = run.restore(request, ports, lambda decided: _confirmed(console, decided, force=flags["force"]))
     _conclude(console, report, as_json=as_json, verb="Restore", back=taken_back_with(flags["into_url"]))
@@ -92,7 +92,7 @@ def _request(flags: dict[str, Any]) -> RestoreRequest:
 
 
 def _show_plan(console: Console, decided: RestorePlan) -> None:
-    from qdrant_backup.operations.restore.planning import plan_lines
+    from qdrant_backup.operations.restore.plan import plan_lines
 
     console.line("  Plan:")
     for line in plan_lines(decided):

@@ -136,7 +136,7 @@ def test_the_upload_has_a_random_name_that_is_gone_afterwards(lab: Lab) -> None:
 
 
 def test_the_plan_is_a_document_with_everything_in_it(lab: Lab) -> None:
-    from qdrant_backup.operations.restore.planning import plan_lines, to_json
+    from qdrant_backup.operations.restore.plan import plan_lines, to_json
     from qdrant_backup.operations.restore.requests import RestoreRequest
     from qdrant_backup.operations.restore.run import prepare
 

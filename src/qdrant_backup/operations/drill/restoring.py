@@ -17,7 +17,8 @@ from qdrant_backup.operations.looking.opening import OpenedCollection
 from qdrant_backup.operations.restore.applying import require_free_names, upload
 from qdrant_backup.operations.restore.checks import mend_indexes, require_config, require_content
 from qdrant_backup.operations.restore.live import wait_until_whole
-from qdrant_backup.operations.restore.planning import plan, refuse_blocked
+from qdrant_backup.operations.restore.plan import refuse_blocked
+from qdrant_backup.operations.restore.planning import plan
 from qdrant_backup.operations.restore.requests import RestoreRequest
 from qdrant_backup.operations.restore.survey import survey
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from qdrant_backup.operations.ports import Ports
-    from qdrant_backup.operations.restore.planning import Facts, TargetFacts
+    from qdrant_backup.operations.restore.plan import Facts, TargetFacts
     from qdrant_backup.operations.restore.session import Session
     from qdrant_backup.storage.golden import GoldenQuery
     from qdrant_backup.storage.lock import DirectoryLock

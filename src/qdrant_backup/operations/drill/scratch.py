@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from qdrant_backup.model import CollectionName
     from qdrant_backup.operations.ports import Ports
-    from qdrant_backup.operations.restore.planning import Facts
+    from qdrant_backup.operations.restore.plan import Facts
     from qdrant_backup.storage.lock import DirectoryLock
 
 __all__ = ["PREFIX", "remove_scratch", "scratch_collections", "scratch_names", "sweep_scratch"]

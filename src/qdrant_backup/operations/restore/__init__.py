@@ -5,8 +5,8 @@
     restore.requests.RestoreRequest(reference, collections=(), rename={}, replace=False, restore_config=False,
         no_safety=False, allow_version=False, allow_writers=False, allow_unverified=False)
     restore.run.prepare(request, ports) -> (Facts, RestorePlan)     verifies the backup, then connects; changes nothing
-    restore.planning.to_json(plan) -> bytes, plan_lines(plan) -> list[str]      and `plan.blockers`
-    restore.planning.refuse_blocked(plan) -> None           raises what stands in the way (after --dry-run has printed)
+    restore.plan.to_json(plan) -> bytes, plan_lines(plan) -> list[str]      and `plan.blockers`
+    restore.plan.refuse_blocked(plan) -> None               raises what stands in the way (after --dry-run has printed)
     restore.run.run(plan, facts, ports) -> RestoreReport    takes the lock; safety, journal, apply, verify, commit
     restore.run.restore(request, ports, confirm) -> RestoreReport     all of it; `confirm(plan) -> bool` is asked once
 
@@ -25,11 +25,11 @@ is not: print the report, then raise it.
 How the modules fit, lowest first:
 
     requests, outcome       values
-    differences, planning   pure: what differs, what will be done
+    differences, plan       values: what differs, what will be done
     source                  a backup, verified byte by byte
     live                    what stands on the server, fingerprints, bounded waits
     session                 one run: ports, journal on disk, lock
-    blocking                pure: what stands in the way
+    blocking, planning      pure: what stands in the way, what will be done
     checks                  what a target must be after an apply: replicas, indexes, config, content
     applying, putting_back  forwards, and back to an exact earlier state
     safety, rollback        the safety copy; everything put back

@@ -11,7 +11,7 @@ from qdrant_backup.model import human_size
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from qdrant_backup.operations.restore.planning import Facts, RestorePlan, TargetFacts, TargetPlan
+    from qdrant_backup.operations.restore.plan import Facts, RestorePlan, TargetFacts, TargetPlan
 
 __all__ = ["blockers_of"]
 

@@ -9,7 +9,7 @@ from qdrant_backup.installation.installation import ConfigFile
 from qdrant_backup.installation.restoring import ConfigState, config_changes, restore_file
 from qdrant_backup.layout import CONFIG_DIRECTORY
 from qdrant_backup.operations.events import ConfigRestored
-from qdrant_backup.operations.restore.planning import ConfigFilePlan
+from qdrant_backup.operations.restore.plan import ConfigFilePlan
 
 if TYPE_CHECKING:
     from qdrant_backup.operations.ports import Ports

@@ -16,7 +16,8 @@ from qdrant_backup.operations.restore.config_files import plan_config, restore_c
 from qdrant_backup.operations.restore.forward import apply_all
 from qdrant_backup.operations.restore.live import fingerprint, look
 from qdrant_backup.operations.restore.outcome import Outcome, RestoreReport, TargetReport
-from qdrant_backup.operations.restore.planning import plan, refuse_blocked
+from qdrant_backup.operations.restore.plan import refuse_blocked
+from qdrant_backup.operations.restore.planning import plan
 from qdrant_backup.operations.restore.rollback import OrRollBack
 from qdrant_backup.operations.restore.safety import require_judged, take_safety
 from qdrant_backup.operations.restore.session import Session
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from qdrant_backup.errors import ConfigFailed
     from qdrant_backup.model import CollectionName
     from qdrant_backup.operations.ports import Ports
-    from qdrant_backup.operations.restore.planning import Facts, RestorePlan, TargetFacts
+    from qdrant_backup.operations.restore.plan import Facts, RestorePlan, TargetFacts
     from qdrant_backup.operations.restore.requests import RestoreRequest
     from qdrant_backup.operations.restore.safety import SafetyCopy
     from qdrant_backup.operations.restore.source import Archive

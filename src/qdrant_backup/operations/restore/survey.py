@@ -9,7 +9,7 @@ from qdrant_backup.model import CollectionName
 from qdrant_backup.operations.events import Connected
 from qdrant_backup.operations.open_journal import refuse_open_journal
 from qdrant_backup.operations.restore.live import look
-from qdrant_backup.operations.restore.planning import Facts, TargetFacts
+from qdrant_backup.operations.restore.plan import Facts, TargetFacts
 from qdrant_backup.operations.restore.session import who_answers
 from qdrant_backup.operations.restore.source import open_source
 from qdrant_backup.storage.files import free_bytes
