@@ -88,6 +88,7 @@ def reads_as_something(kept: Kept, data: bytes) -> bool:
     return True
 
 
+@pytest.mark.fault("H01")
 @EACH
 def test_no_flipped_bit_makes_another_document(tmp_path: Path, clock: Clock, kept: Callable[..., Kept]) -> None:
     one = kept(tmp_path, clock)
@@ -99,6 +100,7 @@ def test_no_flipped_bit_makes_another_document(tmp_path: Path, clock: Clock, kep
     assert [data for data in flipped if reads_as_something(one, data)] == []
 
 
+@pytest.mark.fault("H01")
 @EACH
 def test_no_cut_makes_another_document(tmp_path: Path, clock: Clock, kept: Callable[..., Kept]) -> None:
     one = kept(tmp_path, clock)
