@@ -12,8 +12,8 @@ from qdrant_backup.engine.rest.values import JsonObject, is_object
 from qdrant_backup.engine.rest.vectors import (
     payload_choice,
     points_of,
+    shown_of,
     vector_choice,
-    vector_json,
     vectors_of,
 )
 
@@ -188,11 +188,7 @@ def sort_key(point_id: int | uuid.UUID) -> tuple[int, int]:
 
 def record_json(record: Any) -> JsonObject:
     """A point as `scroll` and `retrieve` answer it."""
-    found: JsonObject = {"id": record.id}
-    if record.payload is not None:
-        found["payload"] = record.payload
-    if record.vector is not None:
-        found["vector"] = vector_json(record.vector)
+    found: JsonObject = {"id": record.id, **shown_of(record)}
     if getattr(record, "order_value", None) is not None:
         found["order_value"] = record.order_value
     return found

@@ -14,7 +14,7 @@ from qdrant_backup.engine.rest.answers import ApiError, bad_input, not_found
 from qdrant_backup.engine.rest.filters import filter_of, point_id_of
 from qdrant_backup.engine.rest.points import DEFAULT_LIMIT, order_by_of, sort_key
 from qdrant_backup.engine.rest.values import JsonObject, is_list, is_object, list_in
-from qdrant_backup.engine.rest.vectors import named_vector, payload_choice, vector_choice, vector_json
+from qdrant_backup.engine.rest.vectors import named_vector, payload_choice, shown_of, vector_choice
 
 if TYPE_CHECKING:
     from qdrant_backup.engine.rest.collection import Collection
@@ -185,10 +185,7 @@ def _descending(collection: Collection, body: JsonObject) -> bool:
 
 def _scored_json(point: Any) -> JsonObject:
     found: JsonObject = {"id": point.id, "version": point.version, "score": point.score}
-    if point.payload is not None:
-        found["payload"] = point.payload
-    if point.vector is not None:
-        found["vector"] = vector_json(point.vector)
+    found |= shown_of(point)
     if point.order_value is not None:
         found["order_value"] = point.order_value
     return found
@@ -293,8 +290,5 @@ def _shown(collection: Collection, body: JsonObject, ids: list[Any]) -> dict[Any
     with collection.lock:
         for engine in collection.open_shards():
             for record in engine.retrieve(ids, payload, vector):
-                if record.payload is not None:
-                    shown[record.id]["payload"] = record.payload
-                if record.vector is not None:
-                    shown[record.id]["vector"] = vector_json(record.vector)
+                shown[record.id] |= shown_of(record)
     return shown

@@ -10,7 +10,7 @@ from qdrant_backup.engine.rest.answers import ApiError, bad_input
 from qdrant_backup.engine.rest.filters import point_id_of
 from qdrant_backup.engine.rest.values import JsonObject, is_list, is_object
 
-__all__ = ["named_vector", "payload_choice", "points_of", "vector_choice", "vector_json", "vectors_of"]
+__all__ = ["named_vector", "payload_choice", "points_of", "shown_of", "vector_choice", "vectors_of"]
 
 
 def named_vector(given: Any) -> Any:
@@ -71,13 +71,23 @@ def points_of(body: JsonObject) -> list[tuple[Any, Any, JsonObject | None]]:
     return list(zip(ids, rows, payloads, strict=True))
 
 
-def vector_json(vector: Any) -> Any:
+def _vector_json(vector: Any) -> Any:
     """The engine's vectors of a point as JSON."""
     if is_object(vector):
-        return {name: vector_json(one) for name, one in vector.items()}
+        return {name: _vector_json(one) for name, one in vector.items()}
     if isinstance(vector, edge.SparseVector):
         return {"indices": vector.indices, "values": vector.values}
     return vector
+
+
+def shown_of(record: Any) -> JsonObject:
+    """Payload and vectors of the engine's record, those that were asked for. Each access converts them anew, so one has to do."""
+    shown: JsonObject = {}
+    if (payload := record.payload) is not None:
+        shown["payload"] = payload
+    if (vector := record.vector) is not None:
+        shown["vector"] = _vector_json(vector)
+    return shown
 
 
 def vector_choice(given: Any, default: bool) -> Any:  # noqa: FBT001 - the API's own default, passed on
