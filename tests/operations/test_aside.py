@@ -77,6 +77,32 @@ def test_whoever_stops_early_goes_on_when_nobody_fetches_any_more() -> None:
     assert ended.is_set()
 
 
+def test_whoever_stops_early_goes_on_when_nobody_fetches_for_the_fetching_one_either() -> None:
+    asked, answered, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def pages() -> Iterator[int]:
+        yield 1
+        yield 2
+        asked.set()
+        assert answered.wait(60)
+        ended.set()
+        yield 3
+
+    def doubled() -> Iterator[int]:
+        for page in one_ahead(pages(), "reading of points"):
+            yield 2 * page
+
+    outer = doubled()
+    found = one_ahead(outer, "doubling")
+    assert next(found) == 2
+    assert asked.wait(60)
+    threading.Timer(0.05, answered.set).start()
+    found.close()
+
+    assert ended.is_set()
+    assert list(outer) == []
+
+
 def test_no_backup_is_opened_without_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     archive = unpack_original_backup(tmp_path / "original").snapshot("code-patterns")
     data = archive.read_bytes()

@@ -244,6 +244,12 @@ class Recovery:
         self, source: CollectionName, target: CollectionName, picks: Iterator[_Pick]
     ) -> Iterator[tuple[list[tuple[RawPoint, bytes]], _Points]]:
         """The chosen points as the backup has them, with their records, and as the server has them, some at a time."""
+        for old in one_ahead(self._backed_up(source, picks), "read the chosen points"):
+            found = self._ports.server.retrieve(target, [point.id for point, _ in old], with_vector=True)
+            yield old, {one["id"]: one for one in found}
+
+    def _backed_up(self, source: CollectionName, picks: Iterator[_Pick]) -> Iterator[list[tuple[RawPoint, bytes]]]:
+        """The chosen points as the backup has them, with their records, some at a time."""
         while batch := dict(itertools.islice(picks, _BATCH_IDS)):
             old = {point.id: point for point in self._side.points(source).retrieve_raw(source, list(batch))}
             for point_id in batch:
@@ -252,8 +258,7 @@ class Recovery:
                         f"point {point_id} of {source!r} cannot be read from the backup",
                         why="its digest has it, and its snapshot has not",
                     )
-            found = self._ports.server.retrieve(target, list(batch), with_vector=True)
-            yield [(old[point_id], record) for point_id, record in batch.items()], {one["id"]: one for one in found}
+            yield [(old[point_id], record) for point_id, record in batch.items()]
 
     def _fate(
         self,
