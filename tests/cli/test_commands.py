@@ -133,9 +133,11 @@ def test_output_names_the_backup_directory_for_every_command_that_has_one(embedd
 def test_a_damaged_catalogue_hides_no_backup(embedded_line: CommandLine) -> None:
     published(embedded_line.backups)
     (embedded_line.backups / ".catalogue.json").write_text("{")
-    ran = embedded_line.inside("list").ok()
-    assert "2026-02-03_143052" in ran.out
-    assert "levels and pins are unknown" in ran.err
+    for words in ("list", "show", "status"):
+        ran = embedded_line.inside(words).ok()
+        assert "2026-02-03_143052" in ran.out
+        assert "levels and pins are unknown" in ran.err
+        assert "Proven restorable: no" not in ran.out
 
 
 def test_backups_of_the_original_scripts_are_listed_shown_and_verified(

@@ -14,6 +14,7 @@ from qdrant_backup.cli.tables import table
 from qdrant_backup.cli.wiring import Wiring
 from qdrant_backup.errors import OperationFailed
 from qdrant_backup.operations.check import check as look
+from qdrant_backup.operations.listing import levels_unknown
 from qdrant_backup.operations.status import status as look_at
 from qdrant_backup.operations.status import status_json
 
@@ -39,6 +40,8 @@ def status(invocation: Any, **flags: Any) -> None:
     wiring = Wiring(invocation, flags)
     with wiring.ports(lambda event: aside(wiring.console, event)) as ports:
         found = look_at(ports)
+    if found.last is not None and found.last.catalogue_error is not None:
+        wiring.console.warning(levels_unknown(found.last.catalogue_error))
     if flags["as_json"]:
         wiring.console.json(status_json(found))
     else:
@@ -95,7 +98,8 @@ def _last(found: Status) -> str:
 
 def _proven(found: Status) -> str:
     if found.proven is None:
-        return "Proven restorable: no backup yet (qdrant-backup drill)"
+        unknown = found.last is not None and found.last.catalogue_error is not None
+        return f"Proven restorable: {'unknown' if unknown else 'no backup yet (qdrant-backup drill)'}"
     which = "" if found.last and found.proven.backup == found.last.backup else f" ({found.proven.backup.backup_id})"
     return proven_restorable(found.proven) + which
 

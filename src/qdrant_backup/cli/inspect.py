@@ -72,7 +72,7 @@ def _warn(console: Console, overview: Overview) -> None:
     for invalid in overview.invalid:
         console.warning(f"{invalid.path} is not a backup: {invalid.error.why or invalid.error.what}")
     if overview.catalogue_error is not None:
-        console.warning(f"levels and pins are unknown: {overview.catalogue_error}")
+        console.warning(listing.levels_unknown(overview.catalogue_error))
 
 
 @click.command()
@@ -84,6 +84,8 @@ def show(invocation: Any, backup: str, **flags: Any) -> None:
     """Show what BACKUP (a path, an id, a unique prefix, or `latest`) holds."""
     wiring = Wiring(invocation, flags)
     entry = listing.look_at(wiring.directory, backup)
+    if entry.catalogue_error is not None:
+        wiring.console.warning(listing.levels_unknown(entry.catalogue_error))
     if flags["as_json"]:
         wiring.console.json(listing.show_json(entry))
         return

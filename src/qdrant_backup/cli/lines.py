@@ -131,6 +131,8 @@ def backup_summary(console: Console, backup: StoredBackup) -> None:
 
 def proven_restorable(entry: Listed) -> str:
     """Whether a drill has proven that a backup can be restored, when, and how."""
+    if entry.catalogue_error is not None:
+        return "Proven restorable: unknown"
     if entry.restorable is None:
         return "Proven restorable: no (qdrant-backup drill)"
     how = f"by a restore into {entry.restorable.server}" if entry.restorable.server else "in the embedded engine"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Listed",
     "Overview",
+    "levels_unknown",
     "list_backups",
     "list_json",
     "listed",
@@ -42,6 +43,7 @@ class Listed:
         proven_at: when that level was passed, ISO 8601; empty for `quick` and `damaged`.
         pinned: why retention leaves it alone; empty when it does not.
         restorable: the drill that proves that it can be restored; None when none does.
+        catalogue_error: why nothing of that is known, where the catalogue cannot be read.
     """
 
     backup: StoredBackup
@@ -49,6 +51,7 @@ class Listed:
     proven_at: str = ""
     pinned: str = ""
     restorable: Proof | None = None
+    catalogue_error: QdrantBackupError | None = None
 
     @property
     def restored_by(self) -> str:
@@ -79,7 +82,7 @@ def list_backups(directory: BackupDirectory, *, safety: bool = False) -> Overvie
     """
     found = directory.survey(safety=safety)
     catalogue, error = _catalogue(directory)
-    return Overview(tuple(listed(backup, catalogue) for backup in found.backups), found.invalid, error)
+    return Overview(tuple(listed(backup, catalogue, error) for backup in found.backups), found.invalid, error)
 
 
 def _catalogue(directory: BackupDirectory) -> tuple[Catalogue, QdrantBackupError | None]:
@@ -89,22 +92,27 @@ def _catalogue(directory: BackupDirectory) -> tuple[Catalogue, QdrantBackupError
         return Catalogue(), error
 
 
-def listed(backup: StoredBackup, catalogue: Catalogue) -> Listed:
-    """A backup with its level and pin."""
+def listed(backup: StoredBackup, catalogue: Catalogue, error: QdrantBackupError | None = None) -> Listed:
+    """A backup with its level and pin; `error` is why the catalogue is an empty one, where it could not be read."""
     entry = catalogue.entry(backup)
     pinned = entry.pin.reason or "pinned" if entry.pin else ""
     if not backup.is_whole:
-        return Listed(backup, "damaged", pinned=pinned)
+        return Listed(backup, "damaged", pinned=pinned, catalogue_error=error)
     level = entry.level
     if level is None:
         failed = any(not proof.passed for proof in entry.proofs.values())
-        return Listed(backup, "damaged" if failed else Level.QUICK.value, pinned=pinned)
+        return Listed(backup, "damaged" if failed else Level.QUICK.value, pinned=pinned, catalogue_error=error)
     return Listed(backup, level.value, utc_text(entry.proofs[level].at), pinned, entry.restorable)
 
 
 def look_at(directory: BackupDirectory, reference: str) -> Listed:
     """The backup that the user means, with what the catalogue knows of it; raises as `BackupDirectory.find` does."""
-    return listed(directory.find(reference), _catalogue(directory)[0])
+    return listed(directory.find(reference), *_catalogue(directory))
+
+
+def levels_unknown(error: QdrantBackupError) -> str:
+    """The warning where the catalogue cannot be read."""
+    return f"levels and pins are unknown: {error}"
 
 
 def warnings_of(backup: StoredBackup) -> list[str]:
