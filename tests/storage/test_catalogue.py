@@ -73,7 +73,7 @@ def test_entries_of_backups_that_are_gone_can_be_dropped(tmp_path: Path) -> None
     assert [entry.backup_id for entry in catalogue.only([second.backup_id]).entries] == [second.backup_id]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"entries": []}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"entries": 3}', b'{"entries": []}', b"\xff"])
 def test_a_damaged_catalogue_is_named_and_not_taken_for_an_empty_one(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ".catalogue.json").write_bytes(content)
     with pytest.raises(IntegrityFailed, match=r"catalogue\.json") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -115,3 +116,13 @@ def test_a_document_without_a_checksum_is_damaged(tmp_path: Path, clock: Clock, 
     one = kept(tmp_path, clock)
     whole = one.path.read_bytes()
     assert not reads_as_something(one, whole[whole.index(b'"document":') + len(b'"document":') : -2])
+
+
+@EACH
+@pytest.mark.parametrize("body", [b'{"format":1,"entries":3,"queries":3}', b'{"entries":[],"queries":[]}', b"[]"])
+def test_a_document_of_another_shape_is_damaged_though_its_checksum_fits(
+    tmp_path: Path, clock: Clock, kept: Callable[..., Kept], body: bytes
+) -> None:
+    one = kept(tmp_path, clock)
+    sealed = b'{"sha256":"%s","document":%s}' % (hashlib.sha256(body).hexdigest().encode(), body)
+    assert not reads_as_something(one, sealed)

@@ -39,7 +39,7 @@ class _Sealed(msgspec.Struct, frozen=True):
 
 
 class _Format(msgspec.Struct, frozen=True):
-    format: int = 0
+    format: int
 
 
 def seal(document: msgspec.Struct, *, readable: bool = False) -> bytes:
