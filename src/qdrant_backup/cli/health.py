@@ -40,8 +40,8 @@ def status(invocation: Any, **flags: Any) -> None:
     wiring = Wiring(invocation, flags)
     with wiring.ports(lambda event: aside(wiring.console, event)) as ports:
         found = look_at(ports)
-    if found.last is not None and found.last.catalogue_error is not None:
-        wiring.console.warning(levels_unknown(found.last.catalogue_error))
+    if found.catalogue_error is not None:
+        wiring.console.warning(levels_unknown(found.catalogue_error))
     if flags["as_json"]:
         wiring.console.json(status_json(found))
     else:
@@ -98,8 +98,7 @@ def _last(found: Status) -> str:
 
 def _proven(found: Status) -> str:
     if found.proven is None:
-        unknown = found.last is not None and found.last.catalogue_error is not None
-        return f"Proven restorable: {'unknown' if unknown else 'no backup yet (qdrant-backup drill)'}"
+        return f"Proven restorable: {'unknown' if found.catalogue_error else 'no backup yet (qdrant-backup drill)'}"
     which = "" if found.last and found.proven.backup == found.last.backup else f" ({found.proven.backup.backup_id})"
     return proven_restorable(found.proven) + which
 

@@ -72,6 +72,11 @@ class Status:
         return (self.at - self.last.backup.finished_at).total_seconds() if self.last else None
 
     @property
+    def catalogue_error(self) -> QdrantBackupError | None:
+        """Why nobody knows what was proven of the last backup; None where that is known, and where there is none."""
+        return self.last.catalogue_error if self.last else None
+
+    @property
     def ailing(self) -> tuple[CollectionStatus, ...]:
         """The collections that do not answer as they should."""
         return tuple(collection for collection in self.collections if collection.error)
